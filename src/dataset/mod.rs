@@ -1,0 +1,1 @@
+//! Our own sample format and the importers into it.

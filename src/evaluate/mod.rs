@@ -1,0 +1,1 @@
+//! Numbers: localisation, answers, layout and camera errors beside their baselines.

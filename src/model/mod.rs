@@ -1,0 +1,4 @@
+//! The network. Speaks tensors inside and plain values at its edge; knows no
+//! threads, no user interface and no data set names.
+
+pub mod ops;

@@ -1,0 +1,1 @@
+//! Our events as Rerun data; the only user of the rerun crate.

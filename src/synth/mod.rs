@@ -1,0 +1,77 @@
+//! Generated indoor scenes with exact truth: rooms, furniture, handheld walks,
+//! pictures, questions. Deterministic: a seed gives the same bytes on every run.
+//!
+//! Seeds from [`HELD_OUT_SEEDS`] up are for evaluation and never seen in training.
+
+use serde::{Deserialize, Serialize};
+
+use crate::geometry::{ImageSize, Intrinsics};
+use crate::qa::LabeledQuestion;
+use crate::scene::{CameraTrack, ObjectId};
+
+/// First seed reserved for evaluation.
+pub const HELD_OUT_SEEDS: u64 = 9_000_000;
+
+/// Ids in [`RenderedView::ids`] below [`FIRST_OBJECT`] are surfaces of the building.
+pub mod surface {
+    /// Nothing was hit.
+    pub const NONE: u16 = 0;
+    /// A wall.
+    pub const WALL: u16 = 1;
+    /// The floor.
+    pub const FLOOR: u16 = 2;
+    /// The ceiling.
+    pub const CEILING: u16 = 3;
+}
+
+/// [`RenderedView::ids`] of object `ObjectId(k)` is `FIRST_OBJECT + k`.
+pub const FIRST_OBJECT: u16 = 16;
+
+/// One rendered picture with its truth.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RenderedView {
+    /// Size in pixels.
+    pub size: ImageSize,
+    /// `height * width * 3` bytes, row-major RGB.
+    pub rgb: Vec<u8>,
+    /// Metres along the optical axis per pixel; infinite where nothing was hit.
+    pub depth: Vec<f32>,
+    /// What was hit, see [`surface`] and [`FIRST_OBJECT`].
+    pub ids: Vec<u16>,
+}
+
+/// A walk through a scene.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Walk {
+    /// Frames per second.
+    pub fps: f32,
+    /// Camera of every frame (full video size).
+    pub intrinsics: Intrinsics,
+    /// Pose of every frame, world space.
+    pub track: CameraTrack,
+}
+
+/// An object named in a text: training signal for grounding words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mention {
+    /// Byte offset of the first letter of the noun.
+    pub start: usize,
+    /// Byte offset behind the noun.
+    pub end: usize,
+    /// The object it names.
+    pub object: ObjectId,
+}
+
+/// A generated question with exact truth; the situation is in the bev space of the walk.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SynthQuestion {
+    /// Question, key, situation.
+    #[serde(flatten)]
+    pub labeled: LabeledQuestion,
+    /// Other ways to say the same situation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alternative_situations: Vec<String>,
+    /// Objects named in the situation text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mentions: Vec<Mention>,
+}

@@ -1,0 +1,1 @@
+//! The trainer: vision tower, camera encoder, joint objective.

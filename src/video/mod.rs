@@ -1,0 +1,161 @@
+//! From a file or a folder to frames with exact indices.
+//!
+//! "Frame i" is the i-th frame in presentation order, always. Everything that
+//! reads pictures goes through [`FrameSource`].
+
+mod sampling;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::geometry::ImageSize;
+
+pub use sampling::FrameSampling;
+
+/// Position of a frame in presentation order, 0-based.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FrameIndex(pub u32);
+
+/// One decoded picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Frame {
+    /// Position in presentation order.
+    pub index: FrameIndex,
+    /// Presentation time in seconds, relative to the first frame.
+    pub pts_secs: f64,
+    /// Size after rotation to upright.
+    pub size: ImageSize,
+    /// `height * width * 3` bytes, row-major RGB.
+    pub rgb: Arc<[u8]>,
+}
+
+/// Facts about a video, known after opening it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VideoInfo {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// Size of the upright frames.
+    pub size: ImageSize,
+    /// Presentation time of every frame in seconds, relative to the first.
+    pub pts_secs: Vec<f64>,
+    /// Indices of the frames at which decoding can start.
+    pub keyframes: Vec<FrameIndex>,
+    /// Clockwise turn applied to make frames upright: 0, 90, 180 or 270 degrees.
+    pub rotation_degrees: u32,
+    /// Codec name ("h264"), or "images" for a folder.
+    pub codec: String,
+    /// Container name ("mov,mp4,..."), or "folder".
+    pub container: String,
+    /// Things a user should know ("the file ends early"), each one sentence.
+    pub warnings: Vec<String>,
+}
+
+impl VideoInfo {
+    /// Number of frames, at least 1.
+    pub fn frame_count(&self) -> u32 {
+        self.pts_secs.len() as u32
+    }
+
+    /// Mean distance of frames in seconds; 1/30 for a single frame.
+    pub fn frame_secs(&self) -> f64 {
+        match self.pts_secs.as_slice() {
+            [first, .., last] if last > first => (last - first) / (self.pts_secs.len() - 1) as f64,
+            _ => 1.0 / 30.0,
+        }
+    }
+
+    /// From the first frame to the end of the last, seconds.
+    pub fn duration_secs(&self) -> f64 {
+        self.pts_secs.last().copied().unwrap_or(0.0) + self.frame_secs()
+    }
+
+    /// The frame on screen at `secs`: the last one whose time is not later.
+    pub fn frame_at(&self, secs: f64) -> FrameIndex {
+        let later = self.pts_secs.partition_point(|&pts| pts <= secs + 1e-9);
+        FrameIndex(later.saturating_sub(1) as u32)
+    }
+}
+
+/// Random access to the frames of one video.
+pub trait FrameSource {
+    /// Facts about the video.
+    fn info(&self) -> &VideoInfo;
+
+    /// Decodes exactly the frame at `index`.
+    ///
+    /// # Errors
+    /// When the index is past the end or the picture cannot be decoded.
+    fn frame(&mut self, index: FrameIndex) -> Result<Frame, VideoError>;
+}
+
+/// What can go wrong with a video; every message names the file and a remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum VideoError {
+    /// The path does not exist or cannot be read.
+    #[error("cannot open {path}: {reason}; check the path and its permissions")]
+    Unreadable {
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's words.
+        reason: String,
+    },
+    /// The file is there but holds no picture we can decode.
+    #[error(
+        "{path} has no readable video: {reason}; accepted are files that FFmpeg decodes and folders of PNG or JPEG images"
+    )]
+    NoVideo {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was found instead.
+        reason: String,
+    },
+    /// The pictures are larger than we accept.
+    #[error("{path} is {}x{} pixels, more than the limit of {limit} pixels a side; scale it down first (ffmpeg -i IN -vf scale=1280:-2 OUT)", size.width, size.height)]
+    TooLarge {
+        /// The file or folder.
+        path: PathBuf,
+        /// Size found.
+        size: ImageSize,
+        /// Largest accepted side.
+        limit: u32,
+    },
+    /// An index past the end.
+    #[error("frame {} does not exist: {path} has {count} frames", index.0)]
+    OutOfRange {
+        /// The file or folder.
+        path: PathBuf,
+        /// Asked for.
+        index: FrameIndex,
+        /// Number of frames.
+        count: u32,
+    },
+    /// A frame could not be decoded.
+    #[error("frame {} of {path} cannot be decoded: {reason}; the file may be damaged, try to re-encode it (ffmpeg -i IN OUT.mp4)", index.0)]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Asked for.
+        index: FrameIndex,
+        /// The decoder's words.
+        reason: String,
+    },
+    /// Writing a video failed.
+    #[error("cannot write {path}: {reason}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        reason: String,
+    },
+    /// This build cannot read video files.
+    #[error(
+        "{path} is a video file, but this build has no video decoder; build with the feature `ffmpeg`, or pass a folder of images"
+    )]
+    NoDecoder {
+        /// The file.
+        path: PathBuf,
+    },
+}

@@ -1,0 +1,184 @@
+//! The one way to run something on another thread: a named thread with bounded
+//! channels, a cancel flag, and panics that arrive as values.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+
+/// A flag that the owner raises and the worker looks at between steps.
+#[derive(Debug, Clone, Default)]
+pub struct CancelFlag(Arc<AtomicBool>);
+
+impl CancelFlag {
+    /// Asks the worker to stop what it is doing.
+    pub fn raise(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Forgets earlier requests to stop.
+    pub fn lower(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+
+    /// Whether the owner asked to stop.
+    pub fn is_raised(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// What a worker thread holds of the connection to its owner.
+#[derive(Debug)]
+pub struct WorkerSide<Command, Event> {
+    /// Commands in order of arrival; disconnected when the owner is gone.
+    pub commands: Receiver<Command>,
+    /// Events to the owner; sending blocks while the queue is full.
+    pub events: Sender<Event>,
+    /// Raised by the owner to cancel the work in hand.
+    pub cancel: CancelFlag,
+}
+
+/// Why a command was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// The queue is full; try again after the next event.
+    #[error("the worker is busy")]
+    Busy,
+    /// The thread has ended (see its last event).
+    #[error("the worker has stopped")]
+    Stopped,
+}
+
+/// Owner's handle of a worker thread. Dropping it raises the cancel flag and
+/// closes the command queue; the thread then ends on its own.
+#[derive(Debug)]
+pub struct Worker<Command, Event> {
+    commands: Option<Sender<Command>>,
+    events: Receiver<Event>,
+    cancel: CancelFlag,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl<Command: Send + 'static, Event: Send + 'static> Worker<Command, Event> {
+    /// Starts `body` on a thread called `name`. If it panics, `on_panic` turns the
+    /// message into the last event.
+    ///
+    /// # Errors
+    /// When the operating system refuses a new thread.
+    pub fn start(
+        name: &str,
+        command_bound: usize,
+        event_bound: usize,
+        body: impl FnOnce(&WorkerSide<Command, Event>) + Send + 'static,
+        on_panic: impl FnOnce(String) -> Event + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let (command_tx, command_rx) = bounded(command_bound);
+        let (event_tx, event_rx) = bounded(event_bound);
+        let cancel = CancelFlag::default();
+        let side = WorkerSide { commands: command_rx, events: event_tx, cancel: cancel.clone() };
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| body(&side)));
+            if let Err(payload) = outcome {
+                // The owner may be gone already; then nobody is left to tell.
+                drop(side.events.send(on_panic(panic_message(payload.as_ref()))));
+            }
+        })?;
+        Ok(Self { commands: Some(command_tx), events: event_rx, cancel, thread: Some(thread) })
+    }
+
+    /// Queues a command without blocking.
+    ///
+    /// # Errors
+    /// [`SendError::Busy`] when the queue is full, [`SendError::Stopped`] when the thread has ended.
+    pub fn try_send(&self, command: Command) -> Result<(), SendError> {
+        let Some(commands) = &self.commands else { return Err(SendError::Stopped) };
+        commands.try_send(command).map_err(|error| match error {
+            TrySendError::Full(_) => SendError::Busy,
+            TrySendError::Disconnected(_) => SendError::Stopped,
+        })
+    }
+
+    /// Events in order; poll with `try_recv`, or block on it in command line jobs.
+    pub fn events(&self) -> &Receiver<Event> {
+        &self.events
+    }
+
+    /// The flag that cancels the work in hand.
+    pub fn cancel(&self) -> &CancelFlag {
+        &self.cancel
+    }
+
+    /// Closes the command queue, drains events so that the thread cannot block on
+    /// a full queue, and waits for it to end.
+    pub fn finish(mut self) {
+        self.commands = None;
+        while self.events.recv().is_ok() {}
+        if let Some(thread) = self.thread.take() {
+            // A panic was already reported through `on_panic`.
+            drop(thread.join());
+        }
+    }
+}
+
+impl<Command, Event> Drop for Worker<Command, Event> {
+    fn drop(&mut self) {
+        self.cancel.raise();
+    }
+}
+
+fn panic_message(payload: &(dyn Any + Send)) -> String {
+    payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "panic without a message".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_become_events_in_order() {
+        let worker = Worker::start(
+            "doubler",
+            4,
+            4,
+            |side| {
+                for n in &side.commands {
+                    side.events.send(n * 2).unwrap();
+                }
+            },
+            |_| -1,
+        )
+        .unwrap();
+        for n in 1..=3 {
+            worker.try_send(n).unwrap();
+        }
+        let doubled: Vec<i32> = worker.events().iter().take(3).collect();
+        assert_eq!(doubled, [2, 4, 6]);
+        worker.finish();
+    }
+
+    #[test]
+    fn a_panic_arrives_as_the_last_event() {
+        let worker: Worker<(), String> =
+            Worker::start("faulty", 1, 1, |_| panic!("out of paper"), |message| message).unwrap();
+        assert_eq!(worker.events().recv().unwrap(), "out of paper");
+        assert!(worker.events().recv().is_err());
+    }
+
+    #[test]
+    fn a_full_queue_is_busy_and_a_dead_worker_is_stopped() {
+        let (release, gate) = bounded::<()>(0);
+        let worker: Worker<u8, ()> = Worker::start("slow", 1, 1, move |_| assert!(gate.recv().is_err()), |_| ()).unwrap();
+        worker.try_send(1).unwrap();
+        assert_eq!(worker.try_send(2), Err(SendError::Busy));
+        drop(release);
+        assert!(worker.events().recv().is_err());
+        assert_eq!(worker.try_send(3), Err(SendError::Stopped));
+    }
+}

@@ -1,0 +1,1 @@
+//! One binary for all integration tests: linking Bevy and candle is expensive.
