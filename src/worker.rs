@@ -174,7 +174,8 @@ mod tests {
     #[test]
     fn a_full_queue_is_busy_and_a_dead_worker_is_stopped() {
         let (release, gate) = bounded::<()>(0);
-        let worker: Worker<u8, ()> = Worker::start("slow", 1, 1, move |_| assert!(gate.recv().is_err()), |_| ()).unwrap();
+        let worker: Worker<u8, ()> =
+            Worker::start("slow", 1, 1, move |_| assert!(gate.recv().is_err()), |_| ()).unwrap();
         worker.try_send(1).unwrap();
         assert_eq!(worker.try_send(2), Err(SendError::Busy));
         drop(release);

@@ -1,1 +1,3 @@
 //! One binary for all integration tests: linking Bevy and candle is expensive.
+
+mod architecture;

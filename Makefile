@@ -1,0 +1,45 @@
+# Two recipes people use: `make run` and `make test`. `make check` is the fast loop.
+
+# Outside the clone, so that fresh clones build warm.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/loc3r/target
+LOC3R := $(CARGO_TARGET_DIR)/release/loc3r
+
+.PHONY: run build test check ci lint docs deny samples reference bench setup-build setup-test
+
+run: build ## build and open the app (headless without a display)
+	@.ci/run-app.sh $(LOC3R)
+
+build: setup-build
+	cargo build --release --locked --bin loc3r $$(.ci/features.sh)
+
+test: setup-test ## everything: unit, integration, app under a virtual display
+	cargo test --release --locked
+
+check: ## the fast loop: format, lints and tests without the viewer
+	cargo fmt --check
+	cargo clippy --release --locked --no-default-features --all-targets -- -D warnings
+	cargo test --release --locked --no-default-features
+
+lint: setup-build ## lints of the whole tree
+	cargo fmt --check
+	cargo clippy --release --locked --all-targets -- -D warnings
+
+docs:
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps --document-private-items
+
+deny: ## licences and advisories of all dependencies (cargo install cargo-deny)
+	cargo deny check
+
+ci: lint docs test
+
+samples: build ## render the bundled clips again
+	$(LOC3R) synth --showcase all --out sample_videos
+
+reference: ## regenerate the reference tensors that public packages can make
+	python3 tests/reference/generate.py
+
+setup-build:
+	@.ci/setup.sh build
+
+setup-test:
+	@.ci/setup.sh test
