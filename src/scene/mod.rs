@@ -4,6 +4,7 @@ mod camera_track;
 mod layout;
 mod object;
 mod point_cloud;
+mod token_targets;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +12,7 @@ pub use camera_track::{CameraEstimate, CameraTrack};
 pub use layout::{Layout, LayoutToken};
 pub use object::{Category, ObjectId, SceneObject};
 pub use point_cloud::{CloudPoint, PointCloud};
+pub use token_targets::token_targets;
 
 use crate::geometry::{AnchorFrame, Intrinsics};
 
