@@ -4,7 +4,7 @@
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/loc3r/target
 LOC3R := $(CARGO_TARGET_DIR)/release/loc3r
 
-.PHONY: run build test check ci lint docs deny samples reference bench setup-build setup-test
+.PHONY: run build test check ci lint docs deny samples bench setup-build setup-test
 
 run: build ## build and open the app (headless without a display)
 	@.ci/run-app.sh $(LOC3R)
@@ -34,9 +34,6 @@ ci: lint docs test
 
 samples: build ## render the bundled clips again
 	$(LOC3R) synth --showcase all --out sample_videos
-
-reference: ## regenerate the reference tensors that public packages can make
-	python3 tests/reference/generate.py
 
 setup-build:
 	@.ci/setup.sh build
