@@ -89,3 +89,39 @@ fn causal_mask(scores: &Tensor, offset: usize) -> Result<Tensor> {
         .collect();
     Tensor::from_vec(mask, (queries, keys), scores.device())?.to_dtype(scores.dtype())
 }
+
+/// Softmax cross entropy in nats: mean over the rows of `logits` (rows, classes)
+/// whose label (i64) differs from `ignored`; 0 if there is none. Labels outside
+/// the classes are an error.
+pub fn cross_entropy(logits: &Tensor, labels: &Tensor, ignored: i64) -> Result<Tensor> {
+    let kept: Vec<(u32, u32)> = counted_rows(logits, labels, ignored)?;
+    if kept.is_empty() {
+        return logits.sum_all()? * 0.0;
+    }
+    let (rows, classes): (Vec<u32>, Vec<u32>) = kept.into_iter().unzip();
+    let count = rows.len();
+    let rows = Tensor::from_vec(rows, count, logits.device())?;
+    let classes = Tensor::from_vec(classes, (count, 1), logits.device())?;
+    let log_q = candle_nn::ops::log_softmax(&logits.index_select(&rows, 0)?, D::Minus1)?;
+    log_q.gather(&classes, 1)?.mean_all()?.neg()
+}
+
+/// (row, class) of every row that counts.
+fn counted_rows(logits: &Tensor, labels: &Tensor, ignored: i64) -> Result<Vec<(u32, u32)>> {
+    let (rows, classes) = logits.dims2()?;
+    let labels = labels.to_vec1::<i64>()?;
+    if labels.len() != rows {
+        candle_core::bail!("cross entropy: {rows} rows of logits but {} labels", labels.len());
+    }
+    let mut counted = Vec::with_capacity(rows);
+    for (row, &label) in labels.iter().enumerate() {
+        if label == ignored {
+            continue;
+        }
+        match u32::try_from(label) {
+            Ok(class) if (class as usize) < classes => counted.push((row as u32, class)),
+            _ => candle_core::bail!("cross entropy: label {label} of row {row} is not in 0..{classes}"),
+        }
+    }
+    Ok(counted)
+}

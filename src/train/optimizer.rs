@@ -1,0 +1,611 @@
+//! AdamW over named variables with parameter groups, global-norm clipping,
+//! gradient accumulation and a state that survives a restart: after
+//! [`AdamW::load`] the next step equals the one an uninterrupted run would take.
+//!
+//! Update of a parameter θ with gradient g at step t (Loshchilov and Hutter):
+//! m = β₁m + (1-β₁)g, v = β₂v + (1-β₂)g²,
+//! θ -= lr (m / (1-β₁ᵗ) / (√(v / (1-β₂ᵗ)) + ε) + λθ).
+//! Moments are f32. On the CPU, f32 parameters take the step in one parallel
+//! pass; elsewhere it is composed of tensor operations.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use candle_core::backprop::GradStore;
+use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Storage, Tensor, Var};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// Elements one thread takes at a time.
+const CHUNK: usize = 1 << 14;
+
+/// What can go wrong in the optimiser.
+#[derive(Debug, thiserror::Error)]
+pub enum OptimizerError {
+    /// A tensor operation failed.
+    #[error("optimiser: {0}")]
+    Tensor(#[from] candle_core::Error),
+    /// The gradient has a NaN or an infinity; the parameters are untouched.
+    #[error("optimiser: gradient norm is {norm} at step {step}; lower the learning rate or clip more")]
+    NotFinite {
+        /// The norm found.
+        norm: f64,
+        /// Optimiser step, counted from 0.
+        step: u64,
+    },
+    /// Saving between two accumulated batches would lose gradients.
+    #[error("optimiser: {batches} accumulated batches are pending; call step before saving")]
+    Pending {
+        /// Batches accumulated since the last step.
+        batches: u32,
+    },
+    /// A state file that does not fit.
+    #[error("optimiser state {path}: {reason}; delete it to start with fresh moments")]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Constants of the update.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AdamWConfig {
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+    /// λ, decoupled weight decay of the parameters that decay.
+    pub weight_decay: f64,
+    /// Largest global gradient norm; `None` does not clip.
+    pub clip_norm: Option<f64>,
+    /// Also decay biases, norms (rank below 2) and embeddings.
+    pub decay_all: bool,
+}
+
+impl Default for AdamWConfig {
+    fn default() -> Self {
+        Self {
+            beta1: 0.9,
+            beta2: 0.98,
+            epsilon: 1e-8,
+            weight_decay: 0.02,
+            clip_norm: Some(1.0),
+            decay_all: false,
+        }
+    }
+}
+
+/// What a step did.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepReport {
+    /// Global gradient norm before clipping.
+    pub gradient_norm: f64,
+    /// Factor applied to the gradient: 1 if it was not clipped.
+    pub clip_factor: f64,
+}
+
+#[derive(Debug)]
+enum Moments {
+    Host { first: Vec<f32>, second: Vec<f32> },
+    Device { first: Tensor, second: Tensor },
+}
+
+#[derive(Debug)]
+struct Parameter {
+    name: String,
+    var: Var,
+    learning_rate_scale: f64,
+    weight_decay: f64,
+    moments: Moments,
+    gradient: Option<Tensor>,
+}
+
+/// The optimiser; owns the moments, shares the variables.
+#[derive(Debug)]
+pub struct AdamW {
+    config: AdamWConfig,
+    parameters: Vec<Parameter>,
+    step: u64,
+    pending: u32,
+}
+
+impl AdamW {
+    /// Optimises `variables` (name, variable), in order of their names. Without
+    /// `decay_all`, rank-1 parameters and those with `embed` in their name do
+    /// not decay.
+    pub fn new(
+        variables: impl IntoIterator<Item = (String, Var)>,
+        config: AdamWConfig,
+    ) -> Result<Self, OptimizerError> {
+        let sorted: BTreeMap<String, Var> = variables.into_iter().collect();
+        let parameters = sorted
+            .into_iter()
+            .map(|(name, var)| {
+                let decays = config.decay_all || (var.rank() >= 2 && !name.contains("embed"));
+                let weight_decay = if decays { config.weight_decay } else { 0.0 };
+                let moments = Moments::zeros(&var)?;
+                Ok(Parameter { name, var, learning_rate_scale: 1.0, weight_decay, moments, gradient: None })
+            })
+            .collect::<Result<Vec<_>, OptimizerError>>()?;
+        Ok(Self { config, parameters, step: 0, pending: 0 })
+    }
+
+    /// A parameter group: every parameter whose name starts with `prefix` takes
+    /// its learning rate times `learning_rate_scale` (0 freezes it) and, if
+    /// given, its own weight decay. Returns the number of parameters met.
+    pub fn configure_group(
+        &mut self,
+        prefix: &str,
+        learning_rate_scale: f64,
+        weight_decay: Option<f64>,
+    ) -> usize {
+        let mut met = 0;
+        for parameter in self.parameters.iter_mut().filter(|p| p.name.starts_with(prefix)) {
+            parameter.learning_rate_scale = learning_rate_scale;
+            parameter.weight_decay = weight_decay.unwrap_or(parameter.weight_decay);
+            met += 1;
+        }
+        met
+    }
+
+    /// Steps taken.
+    pub fn steps(&self) -> u64 {
+        self.step
+    }
+
+    /// Number of scalars optimised.
+    pub fn parameter_count(&self) -> usize {
+        self.parameters.iter().map(|p| p.var.elem_count()).sum()
+    }
+
+    /// Adds the gradients of one batch; [`Self::step`] uses the mean over the
+    /// batches since the last step.
+    pub fn accumulate(&mut self, gradients: &GradStore) -> Result<(), OptimizerError> {
+        for parameter in &mut self.parameters {
+            if let Some(new) = gradients.get(parameter.var.as_tensor()) {
+                parameter.gradient = Some(match parameter.gradient.take() {
+                    Some(sum) => (sum + new)?,
+                    None => new.clone(),
+                });
+            }
+        }
+        self.pending += 1;
+        Ok(())
+    }
+
+    /// Takes one step with the accumulated gradients and forgets them.
+    /// Parameters without gradient stay as they are, decay included.
+    ///
+    /// # Errors
+    /// [`OptimizerError::NotFinite`] with everything unchanged but the
+    /// accumulated gradients, which are dropped.
+    pub fn step(&mut self, learning_rate: f64) -> Result<StepReport, OptimizerError> {
+        let mean = 1.0 / f64::from(self.pending.max(1));
+        self.pending = 0;
+        let mut squared = 0.0;
+        for parameter in &mut self.parameters {
+            if let Some(gradient) = &mut parameter.gradient {
+                *gradient = gradient.contiguous()?;
+                squared += squared_norm(gradient)?;
+            }
+        }
+        let gradient_norm = squared.sqrt() * mean;
+        if !gradient_norm.is_finite() {
+            self.parameters.iter_mut().for_each(|p| p.gradient = None);
+            return Err(OptimizerError::NotFinite { norm: gradient_norm, step: self.step });
+        }
+        let clip_factor = self
+            .config
+            .clip_norm
+            .map_or(1.0, |limit| (limit / gradient_norm.max(f64::MIN_POSITIVE)).min(1.0));
+        self.step += 1;
+        for parameter in &mut self.parameters {
+            if let Some(gradient) = parameter.gradient.take() {
+                parameter.update(&gradient, &self.config, learning_rate, mean * clip_factor, self.step)?;
+            }
+        }
+        Ok(StepReport { gradient_norm, clip_factor })
+    }
+
+    /// Backpropagates `loss` and steps: the usual case of one batch per step.
+    pub fn backward_step(&mut self, loss: &Tensor, learning_rate: f64) -> Result<StepReport, OptimizerError> {
+        self.accumulate(&loss.backward()?)?;
+        self.step(learning_rate)
+    }
+
+    /// Writes moments and step count to a safetensors file, replacing it at once.
+    pub fn save(&self, path: &Path) -> Result<(), OptimizerError> {
+        if self.pending > 0 {
+            return Err(OptimizerError::Pending { batches: self.pending });
+        }
+        let mut tensors = HashMap::new();
+        tensors.insert("step".to_owned(), Tensor::new(&[self.step as i64], &Device::Cpu)?);
+        for parameter in &self.parameters {
+            let [first, second] = parameter.moments.tensors(parameter.var.dims())?;
+            tensors.insert(format!("{}.first_moment", parameter.name), first);
+            tensors.insert(format!("{}.second_moment", parameter.name), second);
+        }
+        let partial = path.with_extension("partial");
+        candle_core::safetensors::save(&tensors, &partial)?;
+        std::fs::rename(&partial, path).map_err(|error| OptimizerError::State {
+            path: path.to_owned(),
+            reason: format!("cannot be replaced: {error}"),
+        })
+    }
+
+    /// Reads what [`Self::save`] wrote, on any device. The parameters must have
+    /// the same names and shapes.
+    pub fn load(&mut self, path: &Path) -> Result<(), OptimizerError> {
+        let wrong = |reason: String| OptimizerError::State { path: path.to_owned(), reason };
+        let mut tensors = candle_core::safetensors::load(path, &Device::Cpu)
+            .map_err(|error| wrong(format!("cannot be read: {error}")))?;
+        let step = tensors.remove("step").ok_or_else(|| wrong("has no step count".to_owned()))?;
+        let step = step.to_vec1::<i64>()?.first().copied().unwrap_or_default();
+        if tensors.len() != 2 * self.parameters.len() {
+            let (found, expected) = (tensors.len() / 2, self.parameters.len());
+            return Err(wrong(format!("has moments of {found} parameters, the model has {expected}")));
+        }
+        let mut loaded = Vec::with_capacity(self.parameters.len());
+        for parameter in &self.parameters {
+            let mut take = |kind: &str| {
+                let key = format!("{}.{kind}", parameter.name);
+                match tensors.remove(&key) {
+                    Some(tensor) if tensor.dims() == parameter.var.dims() => Ok(tensor),
+                    Some(tensor) => Err(wrong(format!(
+                        "{key} has shape {:?}, the model {:?}",
+                        tensor.dims(),
+                        parameter.var.dims()
+                    ))),
+                    None => Err(wrong(format!("has no {key}"))),
+                }
+            };
+            loaded.push(Moments::from_tensors(
+                &parameter.var,
+                &take("first_moment")?,
+                &take("second_moment")?,
+            )?);
+        }
+        for (parameter, moments) in self.parameters.iter_mut().zip(loaded) {
+            parameter.moments = moments;
+            parameter.gradient = None;
+        }
+        self.step = step.max(0) as u64;
+        self.pending = 0;
+        Ok(())
+    }
+}
+
+impl Moments {
+    fn fused(var: &Var) -> bool {
+        var.device().is_cpu() && var.dtype() == DType::F32
+    }
+
+    fn zeros(var: &Var) -> candle_core::Result<Self> {
+        if Self::fused(var) {
+            let zeros = vec![0.0; var.elem_count()];
+            return Ok(Self::Host { first: zeros.clone(), second: zeros });
+        }
+        let zeros = Tensor::zeros(var.shape(), DType::F32, var.device())?;
+        Ok(Self::Device { first: zeros.clone(), second: zeros })
+    }
+
+    fn from_tensors(var: &Var, first: &Tensor, second: &Tensor) -> candle_core::Result<Self> {
+        if Self::fused(var) {
+            let host = |t: &Tensor| t.to_dtype(DType::F32)?.flatten_all()?.to_vec1();
+            return Ok(Self::Host { first: host(first)?, second: host(second)? });
+        }
+        let device = |t: &Tensor| t.to_dtype(DType::F32)?.to_device(var.device());
+        Ok(Self::Device { first: device(first)?, second: device(second)? })
+    }
+
+    fn tensors(&self, dims: &[usize]) -> candle_core::Result<[Tensor; 2]> {
+        match self {
+            Self::Host { first, second } => Ok([
+                Tensor::from_slice(first, dims, &Device::Cpu)?,
+                Tensor::from_slice(second, dims, &Device::Cpu)?,
+            ]),
+            Self::Device { first, second } => {
+                Ok([first.to_device(&Device::Cpu)?, second.to_device(&Device::Cpu)?])
+            }
+        }
+    }
+}
+
+/// Constants of one update after bias correction.
+#[derive(Debug, Clone, Copy)]
+struct Update {
+    gradient_scale: f64,
+    beta1: f64,
+    beta2: f64,
+    /// lr / (1 - β₁ᵗ).
+    rate: f64,
+    /// 1 / √(1 - β₂ᵗ).
+    root_scale: f64,
+    epsilon: f64,
+    /// 1 - lr λ.
+    keep: f64,
+}
+
+impl Parameter {
+    fn update(
+        &mut self,
+        gradient: &Tensor,
+        config: &AdamWConfig,
+        learning_rate: f64,
+        gradient_scale: f64,
+        step: u64,
+    ) -> candle_core::Result<()> {
+        let learning_rate = learning_rate * self.learning_rate_scale;
+        if learning_rate == 0.0 {
+            return Ok(());
+        }
+        let steps = step as f64;
+        let update = Update {
+            gradient_scale,
+            beta1: config.beta1,
+            beta2: config.beta2,
+            rate: learning_rate / (1.0 - config.beta1.powf(steps)),
+            root_scale: 1.0 / (1.0 - config.beta2.powf(steps)).sqrt(),
+            epsilon: config.epsilon,
+            keep: 1.0 - learning_rate * self.weight_decay,
+        };
+        match &mut self.moments {
+            Moments::Host { first, second } => fused_step(&self.var, gradient, first, second, update),
+            Moments::Device { first, second } => composed_step(&self.var, gradient, first, second, update),
+        }
+    }
+}
+
+fn composed_step(
+    var: &Var,
+    gradient: &Tensor,
+    first: &mut Tensor,
+    second: &mut Tensor,
+    update: Update,
+) -> candle_core::Result<()> {
+    let gradient = (gradient.to_dtype(DType::F32)? * update.gradient_scale)?;
+    *first = ((&*first * update.beta1)? + (&gradient * (1.0 - update.beta1))?)?;
+    *second = ((&*second * update.beta2)? + (gradient.sqr()? * (1.0 - update.beta2))?)?;
+    let root = ((second.sqrt()? * update.root_scale)? + update.epsilon)?;
+    let change = ((&*first / root)? * update.rate)?;
+    let kept = (var.as_tensor().detach().to_dtype(DType::F32)? * update.keep)?;
+    var.set(&(kept - change)?.to_dtype(var.dtype())?)
+}
+
+fn fused_step(
+    var: &Var,
+    gradient: &Tensor,
+    first: &mut [f32],
+    second: &mut [f32],
+    update: Update,
+) -> candle_core::Result<()> {
+    let (storage, layout) = gradient.storage_and_layout();
+    let gradient = cpu_slice(&storage, layout)?;
+    let moments = Mutex::new(Some((first, second)));
+    var.inplace_op1(&FusedStep { gradient, moments, update })
+}
+
+struct FusedStep<'a> {
+    gradient: &'a [f32],
+    /// Taken by the one call of `cpu_fwd`.
+    moments: Mutex<Option<(&'a mut [f32], &'a mut [f32])>>,
+    update: Update,
+}
+
+impl InplaceOp1 for FusedStep<'_> {
+    fn name(&self) -> &'static str {
+        "adamw"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
+        let taken = self.moments.lock().ok().and_then(|mut moments| moments.take());
+        let (CpuStorage::F32(values), Some((start, end)), Some((first, second))) =
+            (storage, layout.contiguous_offsets(), taken)
+        else {
+            candle_core::bail!("adamw: a parameter must be contiguous f32");
+        };
+        let update = self.update;
+        values[start..end]
+            .par_chunks_mut(CHUNK)
+            .zip(first.par_chunks_mut(CHUNK))
+            .zip(second.par_chunks_mut(CHUNK))
+            .zip(self.gradient.par_chunks(CHUNK))
+            .for_each(|(((values, first), second), gradient)| {
+                update_chunk(values, first, second, gradient, update);
+            });
+        Ok(())
+    }
+}
+
+fn update_chunk(values: &mut [f32], first: &mut [f32], second: &mut [f32], gradient: &[f32], update: Update) {
+    let (beta1, beta2) = (update.beta1 as f32, update.beta2 as f32);
+    let (new1, new2) = ((1.0 - update.beta1) as f32, (1.0 - update.beta2) as f32);
+    let (rate, root_scale) = (update.rate as f32, update.root_scale as f32);
+    let (epsilon, keep) = (update.epsilon as f32, update.keep as f32);
+    let scale = update.gradient_scale as f32;
+    for (((value, m), v), g) in values.iter_mut().zip(first).zip(second).zip(gradient) {
+        let g = g * scale;
+        *m = beta1 * *m + new1 * g;
+        *v = beta2 * *v + new2 * g * g;
+        *value = keep * *value - rate * *m / (v.sqrt() * root_scale + epsilon);
+    }
+}
+
+fn cpu_slice<'a>(storage: &'a Storage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (Storage::Cpu(CpuStorage::F32(values)), Some((start, end))) => Ok(&values[start..end]),
+        _ => candle_core::bail!("adamw: a gradient of a f32 parameter must be f32 on the same device"),
+    }
+}
+
+fn squared_norm(gradient: &Tensor) -> candle_core::Result<f64> {
+    if gradient.device().is_cpu() && gradient.dtype() == DType::F32 {
+        let (storage, layout) = gradient.storage_and_layout();
+        let sums: Vec<f64> = cpu_slice(&storage, layout)?
+            .par_chunks(CHUNK)
+            .map(|chunk| {
+                let part = |lane: &[f32]| f64::from(lane.iter().map(|g| g * g).sum::<f32>());
+                chunk.chunks(64).map(part).sum()
+            })
+            .collect();
+        // In a fixed order: the step must not depend on the number of threads.
+        return Ok(sums.iter().sum());
+    }
+    gradient.to_dtype(DType::F32)?.sqr()?.sum_all()?.to_scalar::<f32>().map(f64::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables(dtype: DType) -> Vec<(String, Var)> {
+        let make = |values: &[f32], columns: usize| {
+            let shape = if columns == 0 { vec![values.len()] } else { vec![values.len() / columns, columns] };
+            let tensor = Tensor::from_slice(values, shape, &Device::Cpu).unwrap();
+            Var::from_tensor(&tensor.to_dtype(dtype).unwrap()).unwrap()
+        };
+        vec![
+            ("head.weight".to_owned(), make(&[0.5, -1.0, 2.0, 0.1, 0.3, -0.7], 3)),
+            ("head.bias".to_owned(), make(&[1.0, -2.0], 0)),
+            ("embed.weight".to_owned(), make(&[0.4, 0.2], 1)),
+        ]
+    }
+
+    /// Σ over variables of mean((θ - k)²), a different k for each step.
+    fn loss(variables: &[(String, Var)], k: f64) -> Tensor {
+        let mut total = Tensor::zeros((), variables[0].1.dtype(), &Device::Cpu).unwrap();
+        for (_, var) in variables {
+            total = (total + (var.as_tensor() - k).unwrap().sqr().unwrap().mean_all().unwrap()).unwrap();
+        }
+        total
+    }
+
+    fn values(variables: &[(String, Var)]) -> Vec<f64> {
+        variables
+            .iter()
+            .flat_map(|(_, var)| {
+                var.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1::<f64>().unwrap()
+            })
+            .collect()
+    }
+
+    fn run(variables: &[(String, Var)], optimizer: &mut AdamW, steps: std::ops::Range<u64>) {
+        for step in steps {
+            optimizer.backward_step(&loss(variables, 0.3 * step as f64), 1e-2).unwrap();
+        }
+    }
+
+    #[test]
+    fn first_step_moves_every_parameter_by_the_learning_rate() {
+        let vars = variables(DType::F32);
+        let before = values(&vars);
+        let config = AdamWConfig { weight_decay: 0.0, clip_norm: None, ..AdamWConfig::default() };
+        AdamW::new(vars.clone(), config).unwrap().backward_step(&loss(&vars, 5.0), 1e-2).unwrap();
+        for (old, new) in before.iter().zip(values(&vars)) {
+            assert!((new - old - 1e-2).abs() < 1e-6, "{old} {new}");
+        }
+    }
+
+    #[test]
+    fn fused_step_equals_the_composed_one() {
+        let (fused, composed) = (variables(DType::F32), variables(DType::F64));
+        run(&fused, &mut AdamW::new(fused.clone(), AdamWConfig::default()).unwrap(), 0..20);
+        run(&composed, &mut AdamW::new(composed.clone(), AdamWConfig::default()).unwrap(), 0..20);
+        for (a, b) in values(&fused).iter().zip(values(&composed)) {
+            assert!((a - b).abs() < 1e-5, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn resumed_run_takes_identical_steps() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("optimizer.safetensors");
+        let straight = variables(DType::F32);
+        let mut optimizer = AdamW::new(straight.clone(), AdamWConfig::default()).unwrap();
+        run(&straight, &mut optimizer, 0..5);
+        optimizer.save(&path).unwrap();
+        let resumed: Vec<(String, Var)> = straight
+            .iter()
+            .map(|(name, var)| {
+                (name.clone(), Var::from_tensor(&var.as_tensor().detach().copy().unwrap()).unwrap())
+            })
+            .collect();
+        run(&straight, &mut optimizer, 5..9);
+        let mut second = AdamW::new(resumed.clone(), AdamWConfig::default()).unwrap();
+        second.load(&path).unwrap();
+        assert_eq!(second.steps(), 5);
+        run(&resumed, &mut second, 5..9);
+        assert_eq!(values(&straight), values(&resumed));
+    }
+
+    #[test]
+    fn state_of_another_model_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("optimizer.safetensors");
+        let vars = variables(DType::F32);
+        AdamW::new(vars.clone(), AdamWConfig::default()).unwrap().save(&path).unwrap();
+        let mut other = AdamW::new(vars[..2].to_vec(), AdamWConfig::default()).unwrap();
+        let message = other.load(&path).unwrap_err().to_string();
+        assert!(message.contains("moments of 3 parameters, the model has 2"), "{message}");
+    }
+
+    #[test]
+    fn accumulated_batches_step_like_their_mean() {
+        let (one, two) = (variables(DType::F32), variables(DType::F32));
+        let mut mean = AdamW::new(one.clone(), AdamWConfig::default()).unwrap();
+        let both = ((loss(&one, 1.0) + loss(&one, -2.0)).unwrap() * 0.5).unwrap();
+        let expected = mean.backward_step(&both, 1e-2).unwrap();
+        let mut accumulated = AdamW::new(two.clone(), AdamWConfig::default()).unwrap();
+        accumulated.accumulate(&loss(&two, 1.0).backward().unwrap()).unwrap();
+        accumulated.accumulate(&loss(&two, -2.0).backward().unwrap()).unwrap();
+        assert!(matches!(accumulated.save(Path::new("x")), Err(OptimizerError::Pending { batches: 2 })));
+        let report = accumulated.step(1e-2).unwrap();
+        assert!((report.gradient_norm - expected.gradient_norm).abs() < 1e-6);
+        for (a, b) in values(&one).iter().zip(values(&two)) {
+            assert!((a - b).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn clipping_scales_the_global_norm() {
+        let vars = variables(DType::F32);
+        let config = AdamWConfig { clip_norm: Some(0.5), ..AdamWConfig::default() };
+        let report =
+            AdamW::new(vars.clone(), config).unwrap().backward_step(&loss(&vars, 3.0), 1e-3).unwrap();
+        assert!(report.gradient_norm > 0.5);
+        assert!((report.clip_factor * report.gradient_norm - 0.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn groups_freeze_and_decay_by_name() {
+        let vars = variables(DType::F32);
+        let before = values(&vars);
+        let config = AdamWConfig { weight_decay: 10.0, ..AdamWConfig::default() };
+        let mut optimizer = AdamW::new(vars.clone(), config).unwrap();
+        assert_eq!(optimizer.configure_group("head.", 0.0, None), 2);
+        optimizer.backward_step(&(loss(&vars, 0.0) * 1e-30).unwrap(), 1e-2).unwrap();
+        // Frozen head; embeddings do not decay although their gradient is zero.
+        assert_eq!(values(&vars), before);
+        optimizer.configure_group("embed", 1.0, Some(10.0));
+        optimizer.backward_step(&(loss(&vars, 0.0) * 1e-30).unwrap(), 1e-2).unwrap();
+        let after = values(&vars);
+        assert_eq!(after[..8], before[..8]);
+        assert!((after[8] - 0.9 * before[8]).abs() < 1e-6);
+    }
+
+    #[test]
+    fn not_a_number_stops_the_step() {
+        let vars = variables(DType::F32);
+        let before = values(&vars);
+        let mut optimizer = AdamW::new(vars.clone(), AdamWConfig::default()).unwrap();
+        let error = optimizer.backward_step(&loss(&vars, f64::NAN), 1e-2).unwrap_err();
+        assert!(matches!(error, OptimizerError::NotFinite { step: 0, .. }));
+        assert_eq!(values(&vars), before);
+    }
+}
