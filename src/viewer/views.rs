@@ -62,5 +62,8 @@ pub struct SightView<'a> {
 
 /// The question that panels, caption and 3D view show: the selected one, else the newest.
 pub fn shown_question<'a>(session: &'a SessionState, workbench: &Workbench) -> Option<&'a AskedQuestion> {
-    workbench.selected_question.and_then(|index| session.questions.get(index)).or_else(|| session.current_question())
+    workbench
+        .selected_question
+        .and_then(|index| session.questions.get(index))
+        .or_else(|| session.current_question())
 }
