@@ -1,9 +1,11 @@
 //! Situated questions and their answers.
 
+mod relation;
 mod situation;
 
 use serde::{Deserialize, Serialize};
 
+pub use relation::{Bearing, Side, describe};
 pub use situation::{PSEUDO_SITUATION, Situation, SituationEstimate};
 
 /// What a question asks for. Names follow SQA3D (the first six) and VSI-Bench
