@@ -1,0 +1,149 @@
+//! Where camera tokens and camera poses come from.
+
+use candle_core::{DType, Result, Tensor};
+use candle_nn::VarBuilder;
+
+use super::align::AlignedCamera;
+use super::config::{CameraEncoderConfig, ModelConfig};
+use super::cut3r;
+use glam::Vec2;
+
+use crate::geometry::{CameraPose, ImageSize, Intrinsics};
+use crate::scene::CloudPoint;
+use crate::video::FrameIndex;
+
+/// Horizontal field of view assumed where nothing is known, radians (65°).
+pub const ASSUMED_FOV: f32 = 1.134_464;
+
+/// Height of a hand-held camera above the floor assumed where nothing is known, metres.
+pub const ASSUMED_CAMERA_HEIGHT: f32 = 1.5;
+
+/// What a camera encoder may look at: F frames of one video, in order.
+#[derive(Debug)]
+pub struct CameraInput<'a> {
+    /// Output of the vision tower, (F, N, D).
+    pub features: &'a Tensor,
+    /// The frames as the vision tower saw them, (F, 3, S, S) in [-1, 1].
+    pub pixels: &'a Tensor,
+    /// Size of the video frames.
+    pub frame_size: ImageSize,
+    /// Which frames they are.
+    pub frames: &'a [FrameIndex],
+}
+
+/// What it finds out.
+#[derive(Debug, Clone)]
+pub struct CameraOutput {
+    /// Camera tokens, (F, camera_token_dim).
+    pub tokens: Tensor,
+    /// Camera-to-anchor pose per frame.
+    pub poses: Vec<CameraPose>,
+    /// Intrinsics of the video frames.
+    pub intrinsics: Intrinsics,
+    /// Dense points in the anchor space, frame-major; may be empty.
+    pub points: Vec<CloudPoint>,
+    /// Height of the floor in the anchor space, metres.
+    pub floor_height: f32,
+}
+
+/// Told (done, total) between steps; `false` stops the work.
+pub type CameraProgress<'a> = &'a mut dyn FnMut(usize, usize) -> bool;
+
+/// A source of camera tokens.
+pub trait CameraEncoder: std::fmt::Debug + Send {
+    /// Encodes one video; `None` when `progress` said stop.
+    fn encode(&self, input: &CameraInput<'_>, progress: CameraProgress<'_>) -> Result<Option<CameraOutput>>;
+}
+
+/// Builds the encoder that `config` names, from the tensors below `weights`; `None` for none.
+pub fn build(config: &ModelConfig, weights: VarBuilder<'_>) -> Result<Option<Box<dyn CameraEncoder>>> {
+    match &config.camera {
+        CameraEncoderConfig::None => Ok(None),
+        CameraEncoderConfig::Cut3r(cut3r) => cut3r::build(cut3r, weights).map(Some),
+        CameraEncoderConfig::Aligned(aligned) => {
+            let encoder =
+                AlignedCamera::new(aligned, config.vision.hidden_size, config.camera_token_dim, weights)?;
+            Ok(Some(Box::new(encoder)))
+        }
+    }
+}
+
+impl CameraEncoder for AlignedCamera {
+    fn encode(&self, input: &CameraInput<'_>, progress: CameraProgress<'_>) -> Result<Option<CameraOutput>> {
+        let frames = input.frames.len();
+        if !progress(0, frames) {
+            return Ok(None);
+        }
+        let aligned = self.align(input.features)?;
+        if !progress(frames, frames) {
+            return Ok(None);
+        }
+        let tokens =
+            aligned.tokens(self.token_dim(), input.features.device())?.to_dtype(input.features.dtype())?;
+        let mut points = Vec::new();
+        for (frame, (positions, confidence)) in aligned.points.iter().zip(&aligned.confidence).enumerate() {
+            let colors = cell_colors(&input.pixels.get(frame)?, positions.len())?;
+            points.extend(positions.iter().zip(confidence).zip(colors).map(
+                |((&position, &confidence), color)| CloudPoint {
+                    position,
+                    color,
+                    confidence,
+                    frame: input.frames[frame],
+                },
+            ));
+        }
+        let log_focal: Vec2 =
+            aligned.poses.iter().map(|pose| Vec2::from(pose.log_focal)).sum::<Vec2>() / frames.max(1) as f32;
+        Ok(Some(CameraOutput {
+            tokens,
+            poses: (0..frames).map(|frame| aligned.camera_pose(frame)).collect(),
+            intrinsics: intrinsics(input.frame_size, log_focal.exp()),
+            points,
+            floor_height: aligned.floor_height,
+        }))
+    }
+}
+
+/// Intrinsics with the principal point at the centre; `focal` in image widths and heights.
+fn intrinsics(size: ImageSize, focal: Vec2) -> Intrinsics {
+    let extent = Vec2::new(size.width as f32, size.height as f32);
+    Intrinsics { focal: focal * extent, principal: extent * 0.5, size }
+}
+
+/// Mean colours of a square grid of `cells` cells over an image (3, S, S) in [-1, 1].
+pub fn cell_colors(image: &Tensor, cells: usize) -> Result<Vec<[u8; 3]>> {
+    let side = cells.isqrt().max(1);
+    let (_, height, width) = image.dims3()?;
+    let (cell_height, cell_width) = (height / side, width / side);
+    if side * side != cells || cell_height == 0 || cell_width == 0 {
+        candle_core::bail!("{cells} cells do not form a square grid over {width}x{height} pixels");
+    }
+    let means = image
+        .to_dtype(DType::F32)?
+        .narrow(1, 0, side * cell_height)?
+        .narrow(2, 0, side * cell_width)?
+        .contiguous()?
+        .reshape(vec![3, side, cell_height, side, cell_width])?
+        .mean(4)?
+        .mean(2)?
+        .reshape((3, cells))?
+        .to_vec2::<f32>()?;
+    let level = |value: f32| ((value * 0.5 + 0.5) * 255.0).round().clamp(0.0, 255.0) as u8;
+    Ok((0..cells).map(|cell| std::array::from_fn(|channel| level(means[channel][cell]))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn cells_take_the_mean_colour_of_their_pixels() {
+        // Left half black, right half white; 2 x 2 cells.
+        let row = [-1.0f32, -1.0, 1.0, 1.0];
+        let image = Tensor::new(&row, &Device::Cpu).unwrap().broadcast_as((3, 4, 4)).unwrap();
+        let colors = cell_colors(&image, 4).unwrap();
+        assert_eq!(colors, [[0; 3], [255; 3], [0; 3], [255; 3]]);
+        assert!(cell_colors(&image, 3).is_err());
+    }
+}

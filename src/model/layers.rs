@@ -1,0 +1,96 @@
+//! Linear layers, norms and two-layer MLPs, built from a [`VarBuilder`] under the
+//! published names; how new weights start is decided here.
+
+use candle_core::{Result, Tensor};
+use candle_nn::{Init, Linear, Module, VarBuilder};
+
+use super::ops;
+
+/// A linear layer `weight (out, in)`, `bias (out)`; starts uniform in ±1/√in, bias 0.
+pub fn linear(inputs: usize, outputs: usize, bias: bool, weights: &VarBuilder<'_>) -> Result<Linear> {
+    let bound = 1.0 / (inputs as f64).sqrt();
+    let weight =
+        weights.get_with_hints((outputs, inputs), "weight", Init::Uniform { lo: -bound, up: bound })?;
+    let bias = bias.then(|| weights.get_with_hints(outputs, "bias", Init::Const(0.0))).transpose()?;
+    Ok(Linear::new(weight, bias))
+}
+
+/// LayerNorm with weight and bias.
+#[derive(Debug, Clone)]
+pub struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    eps: f64,
+}
+
+impl LayerNorm {
+    /// Reads `weight` and `bias`, each (size).
+    pub fn new(size: usize, eps: f64, weights: &VarBuilder<'_>) -> Result<Self> {
+        Ok(Self {
+            weight: weights.get_with_hints(size, "weight", Init::Const(1.0))?,
+            bias: weights.get_with_hints(size, "bias", Init::Const(0.0))?,
+            eps,
+        })
+    }
+}
+
+impl Module for LayerNorm {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ops::layer_norm(x, &self.weight, &self.bias, self.eps)
+    }
+}
+
+/// RMSNorm with weight.
+#[derive(Debug, Clone)]
+pub struct RmsNorm {
+    weight: Tensor,
+    eps: f64,
+}
+
+impl RmsNorm {
+    /// Reads `weight` (size).
+    pub fn new(size: usize, eps: f64, weights: &VarBuilder<'_>) -> Result<Self> {
+        Ok(Self { weight: weights.get_with_hints(size, "weight", Init::Const(1.0))?, eps })
+    }
+}
+
+impl Module for RmsNorm {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ops::rms_norm(x, &self.weight, self.eps)
+    }
+}
+
+/// Linear, exact GELU, linear: `mlp2x_gelu` of LLaVA. Tensors `0.*` and `2.*`.
+#[derive(Debug, Clone)]
+pub struct Mlp {
+    first: Linear,
+    second: Linear,
+}
+
+impl Mlp {
+    /// (.., inputs) to (.., outputs).
+    pub fn new(inputs: usize, hidden: usize, outputs: usize, weights: &VarBuilder<'_>) -> Result<Self> {
+        Ok(Self {
+            first: linear(inputs, hidden, true, &weights.pp("0"))?,
+            second: linear(hidden, outputs, true, &weights.pp("2"))?,
+        })
+    }
+}
+
+impl Module for Mlp {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.second.forward(&ops::gelu_erf(&self.first.forward(x)?)?)
+    }
+}
+
+/// (batch, length, heads * dim) to (batch, heads, length, dim).
+pub fn split_heads(x: &Tensor, heads: usize) -> Result<Tensor> {
+    let (batch, length, width) = x.dims3()?;
+    x.reshape((batch, length, heads, width / heads))?.transpose(1, 2)?.contiguous()
+}
+
+/// (batch, heads, length, dim) to (batch, length, heads * dim).
+pub fn merge_heads(x: &Tensor) -> Result<Tensor> {
+    let (batch, heads, length, dim) = x.dims4()?;
+    x.transpose(1, 2)?.contiguous()?.reshape((batch, length, heads * dim))
+}

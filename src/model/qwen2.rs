@@ -1,0 +1,289 @@
+//! Qwen2 decoder (arXiv 2407.10671) with an entry point for embeddings, a cache of
+//! keys and values that stays differentiable, and every hidden row as output.
+//!
+//! Shapes: batch B, new rows T, cached rows P, width h, heads H, key heads G, head width d.
+
+use candle_core::{DType, Device, Result, Tensor};
+use candle_nn::{Init, Linear, Module, VarBuilder};
+
+use super::config::Qwen2Config;
+use super::layers::{RmsNorm, linear, merge_heads, split_heads};
+use super::ops::{self, AttentionMask};
+
+/// Keys (after RoPE) and values of the rows seen so far. They stay in the autograd
+/// graph: a prefix run once can be expanded to many continuations and trained through.
+#[derive(Debug, Clone, Default)]
+pub struct KvCache {
+    /// One (keys, values) per layer, each (B, G, P, d).
+    layers: Vec<(Tensor, Tensor)>,
+}
+
+impl KvCache {
+    /// Nothing seen yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Rows seen.
+    pub fn len(&self) -> usize {
+        self.layers.first().and_then(|(keys, _)| keys.dim(2).ok()).unwrap_or(0)
+    }
+
+    /// Whether nothing was seen.
+    pub fn is_empty(&self) -> bool {
+        self.layers.is_empty()
+    }
+
+    /// Keys and values of a layer, each (B, G, P, d).
+    pub fn layer(&self, layer: usize) -> Option<(&Tensor, &Tensor)> {
+        self.layers.get(layer).map(|(keys, values)| (keys, values))
+    }
+
+    /// Forgets all but the first `len` rows.
+    pub fn truncate(&mut self, len: usize) -> Result<()> {
+        if len == 0 {
+            self.layers.clear();
+        } else if len < self.len() {
+            for (keys, values) in &mut self.layers {
+                *keys = keys.narrow(2, 0, len)?.contiguous()?;
+                *values = values.narrow(2, 0, len)?.contiguous()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same rows for `copies` continuations each: (B, ..) to (B * copies, ..), the
+    /// continuations of one sequence next to each other.
+    pub fn expand(&self, copies: usize) -> Result<Self> {
+        let repeat = |x: &Tensor| {
+            let (batch, heads, rows, dim) = x.dims4()?;
+            x.unsqueeze(1)?.expand((batch, copies, heads, rows, dim))?.contiguous()?.reshape((
+                batch * copies,
+                heads,
+                rows,
+                dim,
+            ))
+        };
+        let layers = self.layers.iter().map(|(k, v)| Ok((repeat(k)?, repeat(v)?))).collect::<Result<_>>()?;
+        Ok(Self { layers })
+    }
+
+    /// The same values cut off from the autograd graph.
+    #[must_use]
+    pub fn detach(&self) -> Self {
+        Self { layers: self.layers.iter().map(|(k, v)| (k.detach(), v.detach())).collect() }
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        let size = |x: &Tensor| x.elem_count() * x.dtype().size_in_bytes();
+        self.layers.iter().map(|(k, v)| size(k) + size(v)).sum()
+    }
+
+    fn append(&mut self, layer: usize, keys: Tensor, values: Tensor) -> Result<(Tensor, Tensor)> {
+        let joined = match self.layers.get(layer) {
+            Some((old_keys, old_values)) => {
+                (Tensor::cat(&[old_keys, &keys], 2)?, Tensor::cat(&[old_values, &values], 2)?)
+            }
+            None => (keys, values),
+        };
+        match self.layers.get_mut(layer) {
+            Some(slot) => slot.clone_from(&joined),
+            None => self.layers.push(joined.clone()),
+        }
+        Ok(joined)
+    }
+}
+
+/// What is unusual about a pass; the default is plain causal continuation of the cache.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PassOptions<'a> {
+    /// RoPE position of each new row; counts on from the cache when absent.
+    pub positions: Option<&'a [u32]>,
+    /// Added to the attention scores in place of the causal mask, broadcast to (B, H, T, P + T).
+    pub mask: Option<&'a Tensor>,
+    /// Also gives the residual stream after this many layers.
+    pub tap: Option<usize>,
+}
+
+/// Output of a pass.
+#[derive(Debug, Clone)]
+pub struct HiddenStates {
+    /// After the final norm, (B, T, h).
+    pub last: Tensor,
+    /// After the last layer, before the norm, (B, T, h).
+    pub unnormed: Tensor,
+    /// After [`PassOptions::tap`] layers, (B, T, h).
+    pub tapped: Option<Tensor>,
+}
+
+/// The decoder with its embedding table and output layer.
+#[derive(Debug, Clone)]
+pub struct Qwen2 {
+    embed_tokens: Tensor,
+    layers: Vec<Qwen2Layer>,
+    norm: RmsNorm,
+    /// (vocabulary, h); the embedding table when tied.
+    output: Tensor,
+    inverse_frequencies: Vec<f32>,
+}
+
+impl Qwen2 {
+    /// Reads `embed_tokens`, `layers.*` and `norm` below `model`, and `lm_head` below
+    /// `root` unless the embeddings are tied.
+    pub fn new(config: &Qwen2Config, model: &VarBuilder<'_>, root: &VarBuilder<'_>) -> Result<Self> {
+        let table = (config.vocab_size, config.hidden_size);
+        let small = Init::Randn { mean: 0.0, stdev: 0.02 };
+        let embed_tokens = model.pp("embed_tokens").get_with_hints(table, "weight", small)?;
+        let output = if config.tie_word_embeddings {
+            embed_tokens.clone()
+        } else {
+            root.pp("lm_head").get_with_hints(table, "weight", small)?
+        };
+        let layers = model.pp("layers");
+        let dim = config.head_dim();
+        Ok(Self {
+            embed_tokens,
+            layers: (0..config.num_hidden_layers)
+                .map(|layer| Qwen2Layer::new(config, &layers.pp(layer)))
+                .collect::<Result<_>>()?,
+            norm: RmsNorm::new(config.hidden_size, config.rms_norm_eps, &model.pp("norm"))?,
+            output,
+            inverse_frequencies: (0..dim / 2)
+                .map(|i| 1.0 / (config.rope_theta as f32).powf(2.0 * i as f32 / dim as f32))
+                .collect(),
+        })
+    }
+
+    /// Number of layers.
+    pub fn depth(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// The embedding table, (vocabulary, h).
+    pub fn embeddings(&self) -> &Tensor {
+        &self.embed_tokens
+    }
+
+    /// Token ids (.., T) of type u32 to embeddings (.., T, h).
+    pub fn embed(&self, ids: &Tensor) -> Result<Tensor> {
+        let mut shape = ids.dims().to_vec();
+        shape.push(self.embed_tokens.dim(1)?);
+        self.embed_tokens.index_select(&ids.flatten_all()?, 0)?.reshape(shape)
+    }
+
+    /// Continues `cache` by (B, T, h) embeddings; hidden rows after the final norm, (B, T, h).
+    pub fn forward_embeds(&self, embeds: &Tensor, cache: &mut KvCache) -> Result<Tensor> {
+        Ok(self.forward_with(embeds, cache, PassOptions::default())?.last)
+    }
+
+    /// Like [`Self::forward_embeds`] with other positions, another mask or a look inside.
+    pub fn forward_with(
+        &self,
+        embeds: &Tensor,
+        cache: &mut KvCache,
+        options: PassOptions<'_>,
+    ) -> Result<HiddenStates> {
+        let (_, rows, _) = embeds.dims3()?;
+        let offset = cache.len();
+        let (cos, sin) = match options.positions {
+            Some(positions) => self.angles(positions.iter().copied(), embeds.device())?,
+            None => self.angles((offset..offset + rows).map(|position| position as u32), embeds.device())?,
+        };
+        let mask = options.mask.map_or(AttentionMask::Causal { offset }, AttentionMask::Additive);
+        let mut x = embeds.clone();
+        let mut tapped = (options.tap == Some(0)).then(|| x.clone());
+        for (index, layer) in self.layers.iter().enumerate() {
+            x = layer.forward(&x, index, cache, (&cos, &sin), mask)?;
+            if options.tap == Some(index + 1) {
+                tapped = Some(x.clone());
+            }
+        }
+        Ok(HiddenStates { last: self.norm.forward(&x)?, unnormed: x, tapped })
+    }
+
+    /// Hidden rows (.., h) to logits (.., vocabulary).
+    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        let mut shape = hidden.dims().to_vec();
+        let width = shape.pop().unwrap_or(0);
+        let rows = hidden.elem_count() / width.max(1);
+        shape.push(self.output.dim(0)?);
+        hidden.reshape((rows, width))?.matmul(&self.output.t()?)?.reshape(shape)
+    }
+
+    /// Cosines and sines of the RoPE angles, (T, d / 2) each, in f32 whatever the
+    /// weights are: bf16 cannot tell position 257 from 256.
+    fn angles(&self, positions: impl Iterator<Item = u32>, device: &Device) -> Result<(Tensor, Tensor)> {
+        let half = self.inverse_frequencies.len();
+        let angles: Vec<f32> = positions
+            .flat_map(|position| {
+                self.inverse_frequencies.iter().map(move |frequency| position as f32 * frequency)
+            })
+            .collect();
+        let rows = angles.len() / half;
+        let table = |f: fn(f32) -> f32| {
+            Tensor::from_vec(angles.iter().map(|&a| f(a)).collect::<Vec<_>>(), (rows, half), device)?
+                .to_dtype(DType::F32)
+        };
+        Ok((table(f32::cos)?, table(f32::sin)?))
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Qwen2Layer {
+    input_norm: RmsNorm,
+    post_norm: RmsNorm,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    out: Linear,
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+    heads: usize,
+    key_heads: usize,
+    scale: f64,
+}
+
+impl Qwen2Layer {
+    fn new(config: &Qwen2Config, weights: &VarBuilder<'_>) -> Result<Self> {
+        let (width, hidden) = (config.hidden_size, config.intermediate_size);
+        let key_width = config.num_key_value_heads * config.head_dim();
+        let (attention, mlp) = (weights.pp("self_attn"), weights.pp("mlp"));
+        let norm = |name| RmsNorm::new(width, config.rms_norm_eps, &weights.pp(name));
+        Ok(Self {
+            input_norm: norm("input_layernorm")?,
+            post_norm: norm("post_attention_layernorm")?,
+            query: linear(width, width, true, &attention.pp("q_proj"))?,
+            key: linear(width, key_width, true, &attention.pp("k_proj"))?,
+            value: linear(width, key_width, true, &attention.pp("v_proj"))?,
+            out: linear(width, width, false, &attention.pp("o_proj"))?,
+            gate: linear(width, hidden, false, &mlp.pp("gate_proj"))?,
+            up: linear(width, hidden, false, &mlp.pp("up_proj"))?,
+            down: linear(hidden, width, false, &mlp.pp("down_proj"))?,
+            heads: config.num_attention_heads,
+            key_heads: config.num_key_value_heads,
+            scale: 1.0 / (config.head_dim() as f64).sqrt(),
+        })
+    }
+
+    fn forward(
+        &self,
+        x: &Tensor,
+        index: usize,
+        cache: &mut KvCache,
+        (cos, sin): (&Tensor, &Tensor),
+        mask: AttentionMask<'_>,
+    ) -> Result<Tensor> {
+        let normed = self.input_norm.forward(x)?;
+        let q = ops::rope(&split_heads(&self.query.forward(&normed)?, self.heads)?, cos, sin)?;
+        let k = ops::rope(&split_heads(&self.key.forward(&normed)?, self.key_heads)?, cos, sin)?;
+        let v = split_heads(&self.value.forward(&normed)?, self.key_heads)?;
+        let (k, v) = cache.append(index, k, v)?;
+        let attended = merge_heads(&ops::attention(&q, &k, &v, self.scale, mask)?)?;
+        let x = (x + self.out.forward(&attended)?)?;
+        let normed = self.post_norm.forward(&x)?;
+        let hidden = ops::silu_mul(&self.gate.forward(&normed)?, &self.up.forward(&normed)?)?;
+        x + self.down.forward(&hidden)?
+    }
+}

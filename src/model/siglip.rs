@@ -1,0 +1,136 @@
+//! SigLIP vision tower (arXiv 2303.15343) as LLaVA uses it: the hidden state before
+//! the last layer of the original, no post norm, no pooling head.
+//!
+//! Shapes: frames F, patches N = grid², width D, image side S.
+
+use candle_core::{Result, Tensor};
+use candle_nn::{Init, Linear, Module, VarBuilder};
+
+use super::config::SiglipConfig;
+use super::layers::{LayerNorm, linear, merge_heads, split_heads};
+use super::ops::{self, AttentionMask};
+
+/// Patch embedding, learned positions and pre-norm transformer layers.
+#[derive(Debug, Clone)]
+pub struct SiglipTower {
+    patch_weight: Tensor,
+    patch_bias: Tensor,
+    position: Tensor,
+    layers: Vec<SiglipLayer>,
+    patch_size: usize,
+    grid: usize,
+}
+
+impl SiglipTower {
+    /// Reads the tensors below `vision_model` of the published files.
+    pub fn new(config: &SiglipConfig, weights: &VarBuilder<'_>) -> Result<Self> {
+        let (width, patch) = (config.hidden_size, config.patch_size);
+        let embeddings = weights.pp("embeddings");
+        let bound = 1.0 / ((3 * patch * patch) as f64).sqrt();
+        let uniform = Init::Uniform { lo: -bound, up: bound };
+        let encoder = weights.pp("encoder").pp("layers");
+        let small = Init::Randn { mean: 0.0, stdev: 0.02 };
+        let positions = config.grid() * config.grid();
+        Ok(Self {
+            patch_weight: embeddings.pp("patch_embedding").get_with_hints(
+                (width, 3, patch, patch),
+                "weight",
+                uniform,
+            )?,
+            patch_bias: embeddings.pp("patch_embedding").get_with_hints(width, "bias", Init::Const(0.0))?,
+            position: embeddings.pp("position_embedding").get_with_hints(
+                (positions, width),
+                "weight",
+                small,
+            )?,
+            layers: (0..config.layers())
+                .map(|layer| SiglipLayer::new(config, &encoder.pp(layer)))
+                .collect::<Result<_>>()?,
+            patch_size: patch,
+            grid: config.grid(),
+        })
+    }
+
+    /// (F, 3, S, S) in [-1, 1] to (F, N, D).
+    pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
+        self.layers.iter().try_fold(self.embed(pixels)?, |x, layer| layer.forward(&x))
+    }
+
+    /// Like [`Self::forward`], with every stage: embeddings first, then the output of
+    /// each layer, (F, N, D) each; the last one is what `forward` gives.
+    pub fn hidden_states(&self, pixels: &Tensor) -> Result<Vec<Tensor>> {
+        let mut states = vec![self.embed(pixels)?];
+        for layer in &self.layers {
+            states.push(layer.forward(&states[states.len() - 1])?);
+        }
+        Ok(states)
+    }
+
+    /// Patches with positions, (F, 3, S, S) to (F, N, D).
+    pub fn embed(&self, pixels: &Tensor) -> Result<Tensor> {
+        self.patches(pixels)?.broadcast_add(&self.position)
+    }
+
+    /// The patch convolution as a matrix product, (F, 3, S, S) to (F, N, D).
+    /// Stride equals kernel, so unfolding is a transposition.
+    pub fn patches(&self, pixels: &Tensor) -> Result<Tensor> {
+        let frames = pixels.dim(0)?;
+        let (grid, patch) = (self.grid, self.patch_size);
+        let used = pixels.narrow(2, 0, grid * patch)?.narrow(3, 0, grid * patch)?.contiguous()?;
+        let unfolded = used
+            .reshape(vec![frames, 3, grid, patch, grid, patch])?
+            .permute(vec![0, 2, 4, 1, 3, 5])?
+            .contiguous()?
+            .reshape((frames * grid * grid, 3 * patch * patch))?;
+        let weight = self.patch_weight.flatten_from(1)?; // (D, 3 patch²)
+        unfolded.matmul(&weight.t()?)?.broadcast_add(&self.patch_bias)?.reshape((
+            frames,
+            grid * grid,
+            self.patch_bias.dim(0)?,
+        ))
+    }
+}
+
+#[derive(Debug, Clone)]
+struct SiglipLayer {
+    norm1: LayerNorm,
+    norm2: LayerNorm,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    out: Linear,
+    fc1: Linear,
+    fc2: Linear,
+    heads: usize,
+    scale: f64,
+}
+
+impl SiglipLayer {
+    fn new(config: &SiglipConfig, weights: &VarBuilder<'_>) -> Result<Self> {
+        let width = config.hidden_size;
+        let (attention, mlp) = (weights.pp("self_attn"), weights.pp("mlp"));
+        let square = |name| linear(width, width, true, &attention.pp(name));
+        Ok(Self {
+            norm1: LayerNorm::new(width, config.layer_norm_eps, &weights.pp("layer_norm1"))?,
+            norm2: LayerNorm::new(width, config.layer_norm_eps, &weights.pp("layer_norm2"))?,
+            query: square("q_proj")?,
+            key: square("k_proj")?,
+            value: square("v_proj")?,
+            out: square("out_proj")?,
+            fc1: linear(width, config.intermediate_size, true, &mlp.pp("fc1"))?,
+            fc2: linear(config.intermediate_size, width, true, &mlp.pp("fc2"))?,
+            heads: config.num_attention_heads,
+            scale: 1.0 / ((width / config.num_attention_heads) as f64).sqrt(),
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let normed = self.norm1.forward(x)?;
+        let heads = |layer: &Linear| split_heads(&layer.forward(&normed)?, self.heads);
+        let (q, k, v) = (heads(&self.query)?, heads(&self.key)?, heads(&self.value)?);
+        let attended = merge_heads(&ops::attention(&q, &k, &v, self.scale, AttentionMask::None)?)?;
+        let x = (x + self.out.forward(&attended)?)?;
+        let hidden = ops::gelu_tanh(&self.fc1.forward(&self.norm2.forward(&x)?)?)?;
+        x + self.fc2.forward(&hidden)?
+    }
+}
