@@ -1,18 +1,49 @@
 //! From a file or a folder to frames with exact indices.
 //!
 //! "Frame i" is the i-th frame in presentation order, always. Everything that
-//! reads pictures goes through [`FrameSource`].
+//! reads pictures goes through [`FrameSource`]: [`open`] gives one for a video
+//! file or a folder of images, [`MemorySource`] for frames that are in memory.
+//! [`VideoPlayer`] does the decoding on its own thread for interactive use.
 
+mod cache;
+#[cfg(feature = "ffmpeg")]
+mod convert;
+#[cfg(feature = "ffmpeg")]
+mod encode;
+#[cfg(feature = "ffmpeg")]
+mod file_decoder;
+mod image_source;
+mod memory;
+#[cfg(not(feature = "ffmpeg"))]
+mod no_decoder;
+#[cfg(feature = "ffmpeg")]
+mod packet_index;
+mod player;
 mod sampling;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::geometry::ImageSize;
 
+#[cfg(feature = "ffmpeg")]
+use file_decoder::open_file;
+#[cfg(not(feature = "ffmpeg"))]
+use no_decoder::open_file;
+
+#[cfg(feature = "ffmpeg")]
+pub use encode::{VideoWriter, WriterSettings};
+pub use memory::MemorySource;
+#[cfg(not(feature = "ffmpeg"))]
+pub use no_decoder::{VideoWriter, WriterSettings};
+pub use player::{PlayerCommand, PlayerEvent, VideoPlayer};
 pub use sampling::FrameSampling;
+
+/// Largest accepted side of a picture in pixels. A frame of 4096 x 4096 takes 50 MB
+/// as RGB; 8K material has to be scaled down first, as [`VideoError::TooLarge`] says.
+pub const MAX_SIDE: u32 = 4096;
 
 /// Position of a frame in presentation order, 0-based.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -89,6 +120,68 @@ pub trait FrameSource {
     /// # Errors
     /// When the index is past the end or the picture cannot be decoded.
     fn frame(&mut self, index: FrameIndex) -> Result<Frame, VideoError>;
+
+    /// Like [`FrameSource::frame`], but gives up with `None` as soon as
+    /// `interrupted` says so; it is asked between steps of the decoder.
+    ///
+    /// # Errors
+    /// Those of [`FrameSource::frame`].
+    fn frame_unless(
+        &mut self,
+        index: FrameIndex,
+        interrupted: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<Frame>, VideoError> {
+        if interrupted() { Ok(None) } else { self.frame(index).map(Some) }
+    }
+
+    /// A frame near `index` to show while the exact one is decoded; `None` when the
+    /// exact one is as cheap.
+    fn preview(&mut self, index: FrameIndex) -> Option<Frame> {
+        let _ = index;
+        None
+    }
+}
+
+/// Opens a video file, a folder of PNG or JPEG images (in natural order of their
+/// names, 30 frames a second), or a single such image. Only local files are opened.
+///
+/// # Errors
+/// When `path` cannot be read, holds no picture, or pictures larger than [`MAX_SIDE`].
+pub fn open(path: &Path) -> Result<Box<dyn FrameSource>, VideoError> {
+    let unreadable = |reason: String| VideoError::Unreadable { path: path.to_owned(), reason };
+    let meta = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?;
+    if meta.is_dir() {
+        return Ok(Box::new(image_source::ImageSource::open_folder(path)?));
+    }
+    if !meta.is_file() {
+        return Err(unreadable("it is neither a file nor a folder".to_owned()));
+    }
+    std::fs::File::open(path).map_err(|error| unreadable(error.to_string()))?;
+    if meta.len() == 0 {
+        return Err(VideoError::NoVideo { path: path.to_owned(), reason: "the file is empty".to_owned() });
+    }
+    if image_source::is_image(path) {
+        return Ok(Box::new(image_source::ImageSource::open_image(path)?));
+    }
+    open_file(path)
+}
+
+/// The error for an index past the end, `None` when `info` has that frame.
+fn out_of_range(info: &VideoInfo, index: FrameIndex) -> Option<VideoError> {
+    (index.0 >= info.frame_count()).then(|| VideoError::OutOfRange {
+        path: info.path.clone(),
+        index,
+        count: info.frame_count(),
+    })
+}
+
+/// The error for pictures that are too large, `None` when `size` is accepted.
+fn too_large(path: &Path, size: ImageSize) -> Option<VideoError> {
+    (size.width.max(size.height) > MAX_SIDE).then(|| VideoError::TooLarge {
+        path: path.to_owned(),
+        size,
+        limit: MAX_SIDE,
+    })
 }
 
 /// What can go wrong with a video; every message names the file and a remedy.
@@ -121,6 +214,21 @@ pub enum VideoError {
         size: ImageSize,
         /// Largest accepted side.
         limit: u32,
+    },
+    /// The images of a folder differ in size.
+    #[error(
+        "{path} is {}x{} pixels, but {first} is {}x{}; all images of a folder must have the same size",
+        size.width, size.height, first_size.width, first_size.height
+    )]
+    MixedSizes {
+        /// The odd one.
+        path: PathBuf,
+        /// Its size.
+        size: ImageSize,
+        /// The first image.
+        first: PathBuf,
+        /// Its size.
+        first_size: ImageSize,
     },
     /// An index past the end.
     #[error("frame {} does not exist: {path} has {count} frames", index.0)]
