@@ -1,18 +1,116 @@
 //! The network. Speaks tensors inside and plain values at its edge; knows no
 //! threads, no user interface and no data set names.
+//!
+//! [`Loc3rModel`] is the whole: [`Loc3rModel::encode_video`], then
+//! [`Loc3rModel::ask`] as often as wanted. [`Network`] is the part that is trained.
+//!
+//! Shapes are written with these letters: batch B, frames F, patches of a frame N,
+//! pooled patches n, tokens T, vision width D, language width h, image side S.
 
 pub mod align;
 pub mod camera;
+pub mod checkpoint;
 pub mod config;
 pub mod cut3r;
+pub mod generation;
 pub mod heads;
 pub mod layers;
+mod loc3r_model;
 pub mod network;
 pub mod ops;
+pub mod preprocess;
 pub mod projector;
+pub mod prompt;
+mod published;
 pub mod qwen2;
 pub mod sequence;
 pub mod siglip;
+pub mod tokenizer;
+
+use std::path::PathBuf;
 
 pub use config::ModelConfig;
+pub use loc3r_model::{Clip, Loc3rModel, Query, Reply, ReplyStep, VideoEncoding, VideoStep};
 pub use network::{Network, SeededVariables};
+pub use tokenizer::TextTokenizer;
+
+/// What can go wrong with a model; messages name the file and a remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The folder is not a checkpoint.
+    #[error("{path} is not a checkpoint: {reason}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
+    /// The configuration cannot be used.
+    #[error("{path} cannot be used: {reason}")]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The tokenizer cannot be used.
+    #[error("{path} cannot be used: {reason}")]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// No tokenizer could be learned.
+    #[error("no tokenizer can be learned: {reason}")]
+    TokenizerTraining {
+        /// Why.
+        reason: String,
+    },
+    /// The weights do not fit the configuration.
+    #[error(
+        "the weights in {path} do not fit: {reason}; download the checkpoint again or take the config.json that belongs to it"
+    )]
+    Weights {
+        /// The file, or the folder of the shards.
+        path: PathBuf,
+        /// Which tensors.
+        reason: String,
+    },
+    /// A file cannot be written.
+    #[error("cannot write {path}: {reason}; check the disk and its permissions")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's words.
+        reason: String,
+    },
+    /// The frames are not what they say.
+    #[error("the frames of {path} cannot be used: {reason}")]
+    Clip {
+        /// The video.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The question cannot be asked.
+    #[error("{reason}")]
+    Query {
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// More tokens than the model was made for.
+    #[error("video and question have {tokens} tokens, the model takes at most {limit}; shorten the question")]
+    TooLong {
+        /// Tokens of video and question.
+        tokens: usize,
+        /// Largest number.
+        limit: usize,
+    },
+    /// The caller asked to stop.
+    #[error("cancelled")]
+    Cancelled,
+    /// A computation failed.
+    #[error("the computation failed: {0}; if memory ran out, use fewer frames or a smaller model")]
+    Tensor(#[from] candle_core::Error),
+}

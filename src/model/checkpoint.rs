@@ -1,0 +1,362 @@
+//! Checkpoint folders: `config.json`, `tokenizer.json` and `model.safetensors` (or
+//! shards with `model.safetensors.index.json`). Every tensor is accounted for; nothing
+//! loads half.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use candle_core::safetensors::{Load as _, MmapedSafetensors};
+use candle_core::{DType, Device, Shape, Tensor};
+use candle_nn::var_builder::SimpleBackend;
+use candle_nn::{Init, VarBuilder};
+use rayon::prelude::*;
+use safetensors::tensor::{Dtype, TensorView};
+
+use super::config::ModelConfig;
+use super::published::{canonical_name, config_from_published, is_ignored};
+use super::tokenizer::TextTokenizer;
+use super::{ModelError, Network, camera, network};
+
+/// File names inside a checkpoint folder.
+pub const CONFIG_FILE: &str = "config.json";
+/// See [`CONFIG_FILE`].
+pub const TOKENIZER_FILE: &str = "tokenizer.json";
+/// See [`CONFIG_FILE`].
+pub const WEIGHTS_FILE: &str = "model.safetensors";
+const INDEX_FILE: &str = "model.safetensors.index.json";
+
+/// Names listed of each kind of problem before "and n more".
+const LISTED: usize = 5;
+
+/// What became of every tensor. Names are those of the network; where the file had
+/// another one it stands in brackets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyReport {
+    /// Loaded.
+    pub used: Vec<String>,
+    /// Known, but not needed (the vision tower's last layer and post norm).
+    pub ignored: Vec<String>,
+    /// Needed, but not there.
+    pub missing: Vec<String>,
+    /// There, but not known.
+    pub unexpected: Vec<String>,
+    /// "name is (2, 3), the model needs (3, 2)".
+    pub wrong_shape: Vec<String>,
+    /// Holding NaN or infinity.
+    pub not_finite: Vec<String>,
+    /// Number of weights loaded.
+    pub parameters: u64,
+}
+
+impl KeyReport {
+    /// One sentence per kind of problem; `None` when all is well.
+    pub fn problem(&self) -> Option<String> {
+        let list = |names: &[String]| {
+            let shown = names.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", ");
+            if names.len() > LISTED { format!("{shown} and {} more", names.len() - LISTED) } else { shown }
+        };
+        let kinds = [
+            ("missing: ", &self.missing),
+            ("wrong shape: ", &self.wrong_shape),
+            ("not finite (NaN or infinity): ", &self.not_finite),
+            ("unexpected: ", &self.unexpected),
+        ];
+        let found: Vec<String> = kinds
+            .into_iter()
+            .filter(|(_, names)| !names.is_empty())
+            .map(|(kind, names)| format!("{kind}{}", list(names)))
+            .collect();
+        (!found.is_empty()).then(|| found.join("; "))
+    }
+}
+
+/// A checkpoint in memory.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// Sizes and choices.
+    pub config: ModelConfig,
+    /// The network.
+    pub network: Network,
+    /// The camera encoder.
+    pub camera: Option<Box<dyn camera::CameraEncoder>>,
+    /// The tokenizer.
+    pub tokenizer: TextTokenizer,
+    /// What became of every tensor.
+    pub report: KeyReport,
+}
+
+impl Checkpoint {
+    /// Loads a folder, weights converted to `dtype`.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or the parts do not fit; the message names file and tensor.
+    pub fn load(folder: &Path, dtype: DType, device: &Device) -> Result<Self, ModelError> {
+        let files = WeightFiles::open(folder)?;
+        let config = read_config(folder, &files)?;
+        let tokenizer = TextTokenizer::load(&folder.join(TOKENIZER_FILE), config.language.vocab_size)?;
+        if config.tokenizer_entries != 0 && config.tokenizer_entries != tokenizer.entries() {
+            return Err(ModelError::Tokenizer {
+                path: folder.join(TOKENIZER_FILE),
+                reason: format!(
+                    "it has {} entries, the weights were trained with {}; take the tokenizer of this checkpoint",
+                    tokenizer.entries(),
+                    config.tokenizer_entries
+                ),
+            });
+        }
+        let source = CheckpointSource::new(files);
+        let root = VarBuilder::from_backend(Box::new(source.clone()), dtype, device.clone());
+        let network = Network::new(&config, &root)?;
+        let camera = camera::build(&config, root.pp(network::CAMERA_PREFIX))?;
+        let report = source.report(&config);
+        match report.problem() {
+            None => Ok(Self { config, network, camera, tokenizer, report }),
+            Some(reason) => Err(ModelError::Weights { path: source.files.location.clone(), reason }),
+        }
+    }
+}
+
+/// Writes a checkpoint folder; `tensors` by their published names, stored as `dtype`.
+/// The weights appear under their final name only when complete.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn save(
+    folder: &Path,
+    config: &ModelConfig,
+    tokenizer: &TextTokenizer,
+    tensors: &BTreeMap<String, Tensor>,
+    dtype: DType,
+) -> Result<(), ModelError> {
+    let write_error = |path: &Path, reason: String| ModelError::Write { path: path.to_owned(), reason };
+    std::fs::create_dir_all(folder).map_err(|error| write_error(folder, error.to_string()))?;
+    let mut config = config.clone();
+    config.tokenizer_entries = tokenizer.entries();
+    let json =
+        serde_json::to_string_pretty(&config).map_err(|error| write_error(folder, error.to_string()))?;
+    let path = folder.join(CONFIG_FILE);
+    std::fs::write(&path, json + "\n").map_err(|error| write_error(&path, error.to_string()))?;
+    tokenizer.save(&folder.join(TOKENIZER_FILE))?;
+    let converted: HashMap<String, Tensor> = tensors
+        .iter()
+        .map(|(name, tensor)| {
+            Ok((name.clone(), tensor.to_device(&Device::Cpu)?.to_dtype(dtype)?.contiguous()?))
+        })
+        .collect::<candle_core::Result<_>>()?;
+    let (path, partial) = (folder.join(WEIGHTS_FILE), folder.join(format!("{WEIGHTS_FILE}.partial")));
+    candle_core::safetensors::save(&converted, &partial)
+        .map_err(|error| write_error(&partial, error.to_string()))?;
+    std::fs::rename(&partial, &path).map_err(|error| write_error(&path, error.to_string()))
+}
+
+/// Reads `config.json`, ours or a published one; the rows of the embedding table are
+/// those of the tensor.
+fn read_config(folder: &Path, files: &WeightFiles) -> Result<ModelConfig, ModelError> {
+    let path = folder.join(CONFIG_FILE);
+    let fail = |reason: String| ModelError::Config { path: path.clone(), reason };
+    let bytes = std::fs::read(&path).map_err(|error| fail(error.to_string()))?;
+    let json: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| fail(error.to_string()))?;
+    let mut config = if json.get("model_type").is_some() {
+        config_from_published(&json).map_err(&fail)?
+    } else {
+        serde_json::from_value(json).map_err(|error| fail(error.to_string()))?
+    };
+    config.validate().map_err(&fail)?;
+    if let Some(&[rows, _]) = files.shape("model.embed_tokens.weight") {
+        config.language.vocab_size = rows;
+    }
+    Ok(config)
+}
+
+/// Where a tensor lives.
+#[derive(Debug, Clone)]
+struct Place {
+    file: usize,
+    name: String,
+    shape: Vec<usize>,
+}
+
+/// The weight files of a folder with all their tensors by canonical name.
+struct WeightFiles {
+    /// The file, or the folder of the shards, for messages.
+    location: PathBuf,
+    maps: Vec<MmapedSafetensors>,
+    places: BTreeMap<String, Place>,
+}
+
+impl WeightFiles {
+    fn open(folder: &Path) -> Result<Self, ModelError> {
+        let paths = weight_paths(folder)?;
+        let location = match paths.as_slice() {
+            [single] => single.clone(),
+            _ => folder.to_owned(),
+        };
+        let mut files = Self { location, maps: Vec::new(), places: BTreeMap::new() };
+        for path in paths {
+            files.add(&path)?;
+        }
+        Ok(files)
+    }
+
+    fn add(&mut self, path: &Path) -> Result<(), ModelError> {
+        let fail = |reason: String| ModelError::Weights { path: path.to_owned(), reason };
+        #[expect(unsafe_code, reason = "a memory map is the only way to read 15 GB of weights once")]
+        // SAFETY: the map is read only; a file that another program changes meanwhile
+        // gives wrong numbers, which the check for NaN and the shapes bound.
+        let map = unsafe { MmapedSafetensors::new(path) }
+            .map_err(|error| fail(format!("cannot be read: {error}")))?;
+        let file = self.maps.len();
+        for (name, view) in map.tensors() {
+            let place = Place { file, name: name.clone(), shape: view.shape().to_vec() };
+            if let Some(other) = self.places.insert(canonical_name(&name), place) {
+                return Err(fail(format!("{name} and {} are the same tensor of the network", other.name)));
+            }
+        }
+        self.maps.push(map);
+        Ok(())
+    }
+
+    fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.places.get(name).map(|place| place.shape.as_slice())
+    }
+}
+
+/// The files named by the index, or the single file.
+fn weight_paths(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
+    let index = folder.join(INDEX_FILE);
+    if !index.exists() {
+        let single = folder.join(WEIGHTS_FILE);
+        if single.exists() {
+            return Ok(vec![single]);
+        }
+        let reason = format!(
+            "there is no {WEIGHTS_FILE}; a checkpoint folder holds {CONFIG_FILE}, {TOKENIZER_FILE} and {WEIGHTS_FILE}"
+        );
+        return Err(ModelError::Folder { path: folder.to_owned(), reason });
+    }
+    let fail = |reason: String| ModelError::Weights { path: index.clone(), reason };
+    let bytes = std::fs::read(&index).map_err(|error| fail(error.to_string()))?;
+    let json: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| fail(error.to_string()))?;
+    let Some(map) = json.get("weight_map").and_then(serde_json::Value::as_object) else {
+        return Err(fail("it has no weight_map".to_owned()));
+    };
+    let names: BTreeSet<&str> = map.values().filter_map(serde_json::Value::as_str).collect();
+    for name in &names {
+        if Path::new(name).components().count() != 1 || !name.ends_with(".safetensors") {
+            return Err(fail(format!("{name:?} is not the name of a safetensors file in this folder")));
+        }
+        if !folder.join(name).exists() {
+            return Err(fail(format!("{name} is missing; download all shards")));
+        }
+    }
+    Ok(names.into_iter().map(|name| folder.join(name)).collect())
+}
+
+/// Gives tensors to a [`VarBuilder`] and writes down what it was asked for. A tensor
+/// that is missing or wrong becomes zeros, so that one run finds every problem; the
+/// report decides whether the result may be used.
+#[derive(Clone)]
+struct CheckpointSource {
+    files: Arc<WeightFiles>,
+    report: Arc<Mutex<KeyReport>>,
+}
+
+impl CheckpointSource {
+    fn new(files: WeightFiles) -> Self {
+        Self { files: Arc::new(files), report: Arc::default() }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, KeyReport> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The report after building, with what nobody asked for.
+    fn report(&self, config: &ModelConfig) -> KeyReport {
+        let mut report = self.locked().clone();
+        let asked: BTreeSet<&String> = report.used.iter().collect();
+        let left: Vec<String> =
+            self.files.places.keys().filter(|name| !asked.contains(name)).cloned().collect();
+        let wrong: Vec<String> = report.wrong_shape.iter().chain(&report.not_finite).cloned().collect();
+        for name in left {
+            if wrong.iter().any(|problem| problem.split(' ').next() == Some(name.as_str())) {
+                continue;
+            }
+            let original = &self.files.places[&name].name;
+            let shown = if *original == name { name.clone() } else { format!("{name} [{original}]") };
+            let list = if is_ignored(&name, config) { &mut report.ignored } else { &mut report.unexpected };
+            list.push(shown);
+        }
+        report
+    }
+
+    /// The tensor, or a note of what is wrong with it.
+    fn find(
+        &self,
+        name: &str,
+        shape: &Shape,
+        dtype: DType,
+        device: &Device,
+    ) -> candle_core::Result<Option<Tensor>> {
+        let Some(place) = self.files.places.get(name) else {
+            self.locked().missing.push(name.to_owned());
+            return Ok(None);
+        };
+        if place.shape != shape.dims() {
+            let problem = format!("{name} is {:?}, the model needs {:?}", place.shape, shape.dims());
+            self.locked().wrong_shape.push(problem);
+            return Ok(None);
+        }
+        let view = self.files.maps[place.file].get(&place.name)?;
+        if !is_finite(&view) {
+            self.locked().not_finite.push(name.to_owned());
+            return Ok(None);
+        }
+        let tensor = view.load(device)?.to_dtype(dtype)?;
+        let mut report = self.locked();
+        report.parameters += tensor.elem_count() as u64;
+        report.used.push(name.to_owned());
+        Ok(Some(tensor))
+    }
+}
+
+impl SimpleBackend for CheckpointSource {
+    fn get(
+        &self,
+        shape: Shape,
+        name: &str,
+        _init: Init,
+        dtype: DType,
+        device: &Device,
+    ) -> candle_core::Result<Tensor> {
+        match self.find(name, &shape, dtype, device)? {
+            Some(tensor) => Ok(tensor),
+            None => Tensor::zeros(shape, dtype, device),
+        }
+    }
+
+    fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
+        let shape = Shape::from(self.files.shape(name).unwrap_or_default());
+        self.get(shape, name, Init::Const(0.0), dtype, device)
+    }
+
+    fn contains_tensor(&self, name: &str) -> bool {
+        self.files.places.contains_key(name)
+    }
+}
+
+/// Whether no number has all exponent bits set.
+fn is_finite(view: &TensorView<'_>) -> bool {
+    let halves = |exponent: u16| {
+        view.data().par_chunks_exact(2).all(|b| u16::from_le_bytes([b[0], b[1]]) & exponent != exponent)
+    };
+    match view.dtype() {
+        Dtype::F16 => halves(0x7c00),
+        Dtype::BF16 => halves(0x7f80),
+        Dtype::F32 => view
+            .data()
+            .par_chunks_exact(4)
+            .all(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) & 0x7f80_0000 != 0x7f80_0000),
+        _ => true,
+    }
+}

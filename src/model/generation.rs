@@ -1,0 +1,120 @@
+//! Greedy answers, streamed as text.
+
+use std::ops::ControlFlow;
+
+use candle_core::{D, DType, Result, Tensor};
+
+use super::qwen2::{KvCache, Qwen2};
+use super::tokenizer::TextTokenizer;
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Generated {
+    /// The answer without surrounding white space.
+    pub text: String,
+    /// Mean probability of the tokens, the closing one included.
+    pub confidence: f32,
+    /// Tokens of the answer, without the closing one.
+    pub tokens: usize,
+}
+
+/// Continues `cache` greedily from `hidden`, the last row after the final norm (1, 1, h),
+/// until a stop token, `max_new_tokens`, or `max_positions`. `piece` gets the text as it
+/// comes, in whole characters; `None` when it breaks.
+pub fn generate(
+    language: &Qwen2,
+    tokenizer: &TextTokenizer,
+    cache: &mut KvCache,
+    hidden: &Tensor,
+    max_new_tokens: usize,
+    max_positions: usize,
+    piece: &mut dyn FnMut(&str) -> ControlFlow<()>,
+) -> Result<Option<Generated>> {
+    let mut hidden = hidden.clone();
+    let mut stream = TextStream::new(tokenizer);
+    let mut probabilities = Vec::new();
+    while stream.ids.len() < max_new_tokens {
+        let (next, probability) = best(&language.logits(&hidden)?)?;
+        probabilities.push(probability);
+        if tokenizer.stop_ids.contains(&next) {
+            break;
+        }
+        if stream.push(next, piece).is_break() {
+            return Ok(None);
+        }
+        if cache.len() >= max_positions {
+            break;
+        }
+        let embeds = language.embed(&Tensor::new(&[[next]], hidden.device())?)?;
+        hidden = language.forward_embeds(&embeds, cache)?;
+    }
+    if stream.finish(piece).is_break() {
+        return Ok(None);
+    }
+    let confidence = probabilities.iter().sum::<f32>() / probabilities.len().max(1) as f32;
+    Ok(Some(Generated { text: stream.text.trim().to_owned(), confidence, tokens: stream.ids.len() }))
+}
+
+/// The likeliest token of one row of logits and its probability.
+fn best(logits: &Tensor) -> Result<(u32, f32)> {
+    let logits = logits.flatten_all()?.to_dtype(DType::F32)?;
+    let next = logits.argmax(D::Minus1)?.to_scalar::<u32>()?;
+    let probability = candle_nn::ops::softmax(&logits, D::Minus1)?.get(next as usize)?.to_scalar::<f32>()?;
+    Ok((next, probability))
+}
+
+/// Turns ids into text, holding back characters of which bytes are missing.
+struct TextStream<'a> {
+    tokenizer: &'a TextTokenizer,
+    ids: Vec<u32>,
+    text: String,
+}
+
+impl<'a> TextStream<'a> {
+    fn new(tokenizer: &'a TextTokenizer) -> Self {
+        Self { tokenizer, ids: Vec::new(), text: String::new() }
+    }
+
+    fn push(&mut self, id: u32, piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> ControlFlow<()> {
+        self.ids.push(id);
+        let decoded = self.tokenizer.decode(&self.ids);
+        if decoded.ends_with(char::REPLACEMENT_CHARACTER) { piece("") } else { self.extend(decoded, piece) }
+    }
+
+    /// Gives what was held back.
+    fn finish(&mut self, piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> ControlFlow<()> {
+        let decoded = self.tokenizer.decode(&self.ids);
+        if decoded.len() > self.text.len() { self.extend(decoded, piece) } else { ControlFlow::Continue(()) }
+    }
+
+    fn extend(&mut self, decoded: String, piece: &mut dyn FnMut(&str) -> ControlFlow<()>) -> ControlFlow<()> {
+        let new = decoded.strip_prefix(self.text.as_str()).unwrap_or_default();
+        let new = if self.text.trim().is_empty() { new.trim_start() } else { new };
+        let flow = piece(new);
+        self.text = decoded;
+        flow
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_whole_characters_and_add_up() {
+        let tokenizer = TextTokenizer::train(std::iter::once("x".to_owned()), 300).unwrap();
+        let text = " a 客 🛋 b";
+        let mut stream = TextStream::new(&tokenizer);
+        let mut pieces = Vec::new();
+        let mut collect = |piece: &str| {
+            pieces.push(piece.to_owned());
+            ControlFlow::Continue(())
+        };
+        for id in tokenizer.encode(text).unwrap() {
+            assert!(stream.push(id, &mut collect).is_continue());
+        }
+        assert!(stream.finish(&mut collect).is_continue());
+        assert_eq!(pieces.concat(), text.trim_start());
+        assert!(pieces.iter().all(|piece| !piece.contains(char::REPLACEMENT_CHARACTER)));
+    }
+}

@@ -1,0 +1,570 @@
+//! The model as everybody else sees it: a clip becomes a [`VideoEncoding`], questions
+//! on it become [`Reply`]s. Plain values at the edge, tensors inside.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use candle_core::{D, DType, Device, Tensor};
+
+use super::camera::{
+    ASSUMED_CAMERA_HEIGHT, ASSUMED_FOV, CameraEncoder, CameraInput, CameraOutput, cell_colors,
+};
+use super::config::ModelConfig;
+use super::generation::generate;
+use super::heads::Heads;
+use super::network::{CAMERA_PREFIX, SeededVariables};
+use super::prompt::{FrameTimes, PromptQuestion, PromptText};
+use super::qwen2::{HiddenStates, KvCache, PassOptions};
+use super::sequence::{TokenSequence, VisualLayout};
+use super::tokenizer::TextTokenizer;
+use super::{ModelError, Network, camera, checkpoint, preprocess};
+use crate::geometry::{CameraPose, ImageSize, Intrinsics, Orientation};
+use crate::qa::{Situation, SituationEstimate};
+use crate::scene::{CameraEstimate, Layout, LayoutToken, PointCloud};
+use crate::video::{Frame, FrameIndex, VideoInfo};
+
+/// Rows of one prefill step: bounds the memory of attention and the wait for a cancel.
+const PREFILL_CHUNK: usize = 512;
+
+/// Frames of one vision step.
+const VISION_CHUNK: usize = 4;
+
+/// The sampled frames of a video.
+#[derive(Debug, Clone)]
+pub struct Clip {
+    /// Facts about the video.
+    pub info: VideoInfo,
+    /// Sampled frames in presentation order: upright, full size.
+    pub frames: Vec<Frame>,
+}
+
+/// Everything known about one video, and the keys and values of its tokens: questions
+/// continue from there.
+#[derive(Debug, Clone)]
+pub struct VideoEncoding {
+    /// One camera per sampled frame.
+    pub cameras: Vec<CameraEstimate>,
+    /// Dense points; empty when the camera encoder gives none.
+    pub points: PointCloud,
+    /// Every vision token on the map.
+    pub layout: Layout,
+    /// The frames as the model saw them, one after the other, RGB.
+    pub sight_rgb: Vec<u8>,
+    /// Size of one such frame.
+    pub sight_size: ImageSize,
+    /// Vision tokens of one frame, camera token and newlines included.
+    pub tokens_per_frame: usize,
+    /// Tokens whose keys and values every question reuses.
+    pub prefix_tokens: usize,
+    model: u64,
+    video: VisualLayout,
+    times: FrameTimes,
+    head: Vec<u32>,
+    /// Ids after the video that every question starts with.
+    shared_tail: Vec<u32>,
+    prefix: KvCache,
+}
+
+impl VideoEncoding {
+    /// Bytes held by keys and values.
+    pub fn bytes(&self) -> usize {
+        self.prefix.bytes()
+    }
+}
+
+/// Progress of [`Loc3rModel::encode_video`].
+#[derive(Debug, Clone, Copy)]
+pub enum VideoStep<'a> {
+    /// Frames through the vision tower.
+    Vision {
+        /// Frames done.
+        done: usize,
+        /// Frames in all.
+        total: usize,
+    },
+    /// Frames through the camera encoder.
+    Camera {
+        /// Frames done.
+        done: usize,
+        /// Frames in all.
+        total: usize,
+    },
+    /// Poses and dense points are known.
+    Cameras(&'a [CameraEstimate], &'a PointCloud),
+    /// Tokens through the language model.
+    Prefill {
+        /// Tokens done.
+        done: usize,
+        /// Tokens in all.
+        total: usize,
+    },
+}
+
+/// One question.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Query {
+    /// Where the person is and looks, in words.
+    pub situation: Option<String>,
+    /// What is asked.
+    pub question: String,
+    /// Options of a multiple-choice question, without letters.
+    pub choices: Vec<String>,
+    /// A situation set by hand: the reply's estimate says exactly this. The words that
+    /// describe it are the caller's, in `situation`.
+    pub placed: Option<Situation>,
+    /// Longest answer, tokens.
+    pub max_new_tokens: usize,
+}
+
+/// Progress of [`Loc3rModel::ask`].
+#[derive(Debug, Clone, Copy)]
+pub enum ReplyStep<'a> {
+    /// The prompt went through the language model.
+    Prefilled,
+    /// `<Pos>` and `<Ori>` are read.
+    Situation(&'a SituationEstimate),
+    /// More of the answer; empty while a character is incomplete.
+    Piece(&'a str),
+}
+
+/// A finished answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    /// Where the model thinks the person is, or where it was placed.
+    pub estimate: SituationEstimate,
+    /// The answer.
+    pub text: String,
+    /// Mean probability of the answer's tokens.
+    pub confidence: f32,
+    /// The full prompt with a placeholder for the video.
+    pub prompt: String,
+    /// Tokens of the prompt, video included.
+    pub prompt_tokens: usize,
+    /// Those of them that were computed before.
+    pub reused_tokens: usize,
+    /// Tokens of the answer.
+    pub generated_tokens: usize,
+    /// Milliseconds for the new tokens of the prompt.
+    pub prefill_ms: f64,
+    /// Milliseconds for the answer.
+    pub generate_ms: f64,
+}
+
+/// Network, camera encoder and tokenizer on one device.
+#[derive(Debug)]
+pub struct Loc3rModel {
+    id: u64,
+    config: ModelConfig,
+    network: Network,
+    camera: Option<Box<dyn CameraEncoder>>,
+    tokenizer: TextTokenizer,
+    parameters: u64,
+    dtype: DType,
+    device: Device,
+}
+
+impl Loc3rModel {
+    /// Loads a checkpoint folder in f32.
+    ///
+    /// # Errors
+    /// When a file cannot be read or does not fit; the message names file and tensor.
+    pub fn load(folder: &Path, device: &Device) -> Result<Self, ModelError> {
+        Self::load_as(folder, DType::F32, device)
+    }
+
+    /// Loads a checkpoint folder with weights of type `dtype`.
+    ///
+    /// # Errors
+    /// See [`Self::load`].
+    pub fn load_as(folder: &Path, dtype: DType, device: &Device) -> Result<Self, ModelError> {
+        let loaded = checkpoint::Checkpoint::load(folder, dtype, device)?;
+        let parameters = loaded.report.parameters;
+        Ok(Self::new(
+            loaded.config,
+            loaded.network,
+            loaded.camera,
+            loaded.tokenizer,
+            parameters,
+            dtype,
+            device,
+        ))
+    }
+
+    /// Random weights from a seed, with a tokenizer learned from a few sentences.
+    ///
+    /// # Errors
+    /// When the configuration is impossible.
+    pub fn random(config: &ModelConfig, seed: u64, device: &Device) -> Result<Self, ModelError> {
+        config
+            .validate()
+            .map_err(|reason| ModelError::Config { path: config.name.clone().into(), reason })?;
+        let variables = SeededVariables::new(seed);
+        let root = variables.builder(DType::F32, device);
+        let network = Network::new(config, &root)?;
+        let camera = camera::build(config, root.pp(CAMERA_PREFIX))?;
+        let words = "I am standing in the room facing the table. What is on my left? the chair";
+        let tokenizer = TextTokenizer::train(
+            std::iter::repeat_n(words.to_owned(), 4),
+            config.language.vocab_size.min(512),
+        )?;
+        let parameters =
+            variables.var_map().all_vars().iter().map(|variable| variable.elem_count() as u64).sum();
+        let mut config = config.clone();
+        "random weights".clone_into(&mut config.notice);
+        Ok(Self::new(config, network, camera, tokenizer, parameters, DType::F32, device))
+    }
+
+    /// Puts parts together: a network in training can be asked, too.
+    pub fn new(
+        config: ModelConfig,
+        network: Network,
+        camera: Option<Box<dyn CameraEncoder>>,
+        tokenizer: TextTokenizer,
+        parameters: u64,
+        dtype: DType,
+        device: &Device,
+    ) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { id, config, network, camera, tokenizer, parameters, dtype, device: device.clone() }
+    }
+
+    /// Sizes and choices.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &TextTokenizer {
+        &self.tokenizer
+    }
+
+    /// Number of weights.
+    pub fn parameters(&self) -> u64 {
+        self.parameters
+    }
+
+    /// Runs vision tower, camera encoder and language model over a clip.
+    ///
+    /// # Errors
+    /// [`ModelError::Cancelled`] when `observer` breaks; [`ModelError::Clip`] when the
+    /// frames are not what they say.
+    pub fn encode_video(
+        &self,
+        clip: &Clip,
+        observer: &mut dyn FnMut(VideoStep<'_>) -> ControlFlow<()>,
+    ) -> Result<VideoEncoding, ModelError> {
+        let first = check_clip(clip)?;
+        let side = self.config.vision.image_size as u32;
+        let sight_size = ImageSize::new(side, side);
+        let images: Vec<(&[u8], ImageSize)> =
+            clip.frames.iter().map(|frame| (&*frame.rgb, frame.size)).collect();
+        let images = preprocess::squares(&images, side, self.config.frame_fit);
+        let pixels = preprocess::pixels(&images, sight_size, self.dtype, &self.device)?;
+        let frames: Vec<FrameIndex> = clip.frames.iter().map(|frame| frame.index).collect();
+
+        let features = self.run_vision(&pixels, observer)?;
+        let input =
+            CameraInput { features: &features, pixels: &pixels, frame_size: first.size, frames: &frames };
+        let camera = self.run_camera(&input, observer)?;
+        let cameras = estimates(&frames, camera.as_ref(), first.size);
+        let floor_height = camera.as_ref().map_or(-ASSUMED_CAMERA_HEIGHT, |camera| camera.floor_height);
+        let camera_tokens = camera.as_ref().map(|camera| camera.tokens.clone());
+        let points = PointCloud { points: camera.map(|camera| camera.points).unwrap_or_default() };
+        proceed(observer(VideoStep::Cameras(&cameras, &points)))?;
+
+        let video = VisualLayout::new(&self.config, frames.len());
+        let times = FrameTimes {
+            duration_secs: clip.info.duration_secs(),
+            frame_secs: clip.frames.iter().map(|frame| frame.pts_secs).collect(),
+        };
+        let (head, shared_tail) = self.shared_text(&times)?;
+        let visual = self.video_embeds(&features, camera_tokens.as_ref(), &video)?;
+        let embeds = Tensor::cat(&[self.text_embeds(&head)?, visual, self.text_embeds(&shared_tail)?], 1)?;
+        let prefix_tokens = embeds.dim(1)?;
+        self.check_length(prefix_tokens)?;
+        let mut prefix = KvCache::new();
+        let hidden = self.prefill(&embeds, &mut prefix, &mut |done| {
+            observer(VideoStep::Prefill { done, total: prefix_tokens })
+        })?;
+        let layout = self.read_layout(&hidden, head.len(), &video, &frames, &pixels, floor_height)?;
+        Ok(VideoEncoding {
+            cameras,
+            points,
+            layout,
+            sight_rgb: images.concat(),
+            sight_size,
+            tokens_per_frame: video.frame_len(),
+            prefix_tokens,
+            model: self.id,
+            video,
+            times,
+            head,
+            shared_tail,
+            prefix,
+        })
+    }
+
+    /// Answers a question on an encoded video. The encoding is not changed: every
+    /// question continues from the same prefix and gets the same reply at any time.
+    ///
+    /// # Errors
+    /// [`ModelError::Query`] for an empty question, [`ModelError::TooLong`] for a huge
+    /// one, [`ModelError::Cancelled`] when `observer` breaks.
+    pub fn ask(
+        &self,
+        video: &VideoEncoding,
+        query: &Query,
+        observer: &mut dyn FnMut(ReplyStep<'_>) -> ControlFlow<()>,
+    ) -> Result<Reply, ModelError> {
+        if video.model != self.id {
+            return Err(ModelError::Query {
+                reason: "the video was encoded by another model; open it again".to_owned(),
+            });
+        }
+        let started = Instant::now();
+        let (prompt, sequence) = self.sequence(video, query)?;
+        self.check_length(sequence.len() + 1)?;
+        let mut cache = video.prefix.clone();
+        let new = &sequence.tail[video.shared_tail.len()..];
+        let hidden = self.prefill(&self.text_embeds(new)?, &mut cache, &mut |_| ControlFlow::Continue(()))?;
+        proceed(observer(ReplyStep::Prefilled))?;
+        let offset = video.shared_tail.len();
+        let estimate = match query.placed {
+            Some(situation) => Heads::certain(situation),
+            None => {
+                self.read_situation(&hidden, sequence.position - offset, sequence.orientation - offset)?
+            }
+        };
+        proceed(observer(ReplyStep::Situation(&estimate)))?;
+        let prefill_ms = started.elapsed().as_secs_f64() * 1e3;
+
+        let started = Instant::now();
+        let last = hidden.last.narrow(1, new.len() - 1, 1)?;
+        let generated = generate(
+            &self.network.language,
+            &self.tokenizer,
+            &mut cache,
+            &last,
+            query.max_new_tokens,
+            self.config.language.max_position_embeddings,
+            &mut |piece| observer(ReplyStep::Piece(piece)),
+        )?
+        .ok_or(ModelError::Cancelled)?;
+        Ok(Reply {
+            estimate,
+            text: generated.text,
+            confidence: generated.confidence,
+            prompt: prompt.display(),
+            prompt_tokens: sequence.len(),
+            reused_tokens: video.prefix_tokens,
+            generated_tokens: generated.tokens,
+            prefill_ms,
+            generate_ms: started.elapsed().as_secs_f64() * 1e3,
+        })
+    }
+
+    /// (F, 3, S, S) to (F, N, D), a few frames at a time.
+    fn run_vision(
+        &self,
+        pixels: &Tensor,
+        observer: &mut dyn FnMut(VideoStep<'_>) -> ControlFlow<()>,
+    ) -> Result<Tensor, ModelError> {
+        let total = pixels.dim(0)?;
+        let mut features = Vec::new();
+        for start in (0..total).step_by(VISION_CHUNK) {
+            proceed(observer(VideoStep::Vision { done: start, total }))?;
+            let chunk = pixels.narrow(0, start, VISION_CHUNK.min(total - start))?;
+            features.push(self.network.vision.forward(&chunk)?.detach());
+        }
+        proceed(observer(VideoStep::Vision { done: total, total }))?;
+        Ok(Tensor::cat(&features, 0)?)
+    }
+
+    fn run_camera(
+        &self,
+        input: &CameraInput<'_>,
+        observer: &mut dyn FnMut(VideoStep<'_>) -> ControlFlow<()>,
+    ) -> Result<Option<CameraOutput>, ModelError> {
+        let Some(encoder) = &self.camera else { return Ok(None) };
+        let mut progress = |done, total| observer(VideoStep::Camera { done, total }).is_continue();
+        encoder.encode(input, &mut progress)?.ok_or(ModelError::Cancelled).map(Some)
+    }
+
+    /// Vision features (F, N, D) and camera tokens (F, w) to language tokens (1, T, h).
+    fn video_embeds(
+        &self,
+        features: &Tensor,
+        cameras: Option<&Tensor>,
+        video: &VisualLayout,
+    ) -> Result<Tensor, ModelError> {
+        let pooled = self.network.projector.forward(features)?.unsqueeze(0)?;
+        let cameras = match cameras {
+            Some(tokens) => self.network.project_cameras(&tokens.unsqueeze(0)?)?,
+            None => None,
+        };
+        Ok(self.network.projector.arrange(&pooled, cameras.as_ref(), video)?)
+    }
+
+    /// (T) ids to (1, T, h).
+    fn text_embeds(&self, ids: &[u32]) -> Result<Tensor, ModelError> {
+        Ok(self.network.language.embed(&Tensor::from_slice(ids, (1, ids.len()), &self.device)?)?)
+    }
+
+    /// Runs embeddings (1, T, h) through the decoder in chunks of fixed size, so that a
+    /// run is the same whatever came before; all hidden rows.
+    fn prefill(
+        &self,
+        embeds: &Tensor,
+        cache: &mut KvCache,
+        progress: &mut dyn FnMut(usize) -> ControlFlow<()>,
+    ) -> Result<HiddenStates, ModelError> {
+        let total = embeds.dim(1)?;
+        let (mut last, mut unnormed) = (Vec::new(), Vec::new());
+        for start in (0..total).step_by(PREFILL_CHUNK) {
+            proceed(progress(start))?;
+            let chunk = embeds.narrow(1, start, PREFILL_CHUNK.min(total - start))?.contiguous()?;
+            let hidden = self.network.language.forward_with(&chunk, cache, PassOptions::default())?;
+            last.push(hidden.last.detach());
+            unnormed.push(hidden.unnormed.detach());
+            *cache = cache.detach();
+        }
+        proceed(progress(total))?;
+        Ok(HiddenStates { last: Tensor::cat(&last, 1)?, unnormed: Tensor::cat(&unnormed, 1)?, tapped: None })
+    }
+
+    /// Ids before the video, and ids after it that do not depend on the question.
+    fn shared_text(&self, times: &FrameTimes) -> Result<(Vec<u32>, Vec<u32>), ModelError> {
+        let prompt = |text| {
+            let question = PromptQuestion { situation: Some(text), question: text, choices: &[] };
+            PromptText::new(&self.config.prompt, times, question)
+        };
+        // Texts of different kinds, so that no merge of the tokenizer reaches over the seam.
+        let tails: Vec<Vec<u32>> = ["a", "Z", "1", "?", "é", "客"]
+            .into_iter()
+            .map(|text| self.tokenizer.encode(&prompt(text).tail))
+            .collect::<Result<_, _>>()?;
+        let shared = tails.iter().skip(1).fold(tails[0].len(), |len, tail| {
+            tails[0][..len].iter().zip(tail).take_while(|(a, b)| a == b).count()
+        });
+        Ok((self.tokenizer.encode(&prompt("a").head)?, tails[0][..shared].to_vec()))
+    }
+
+    fn sequence(
+        &self,
+        video: &VideoEncoding,
+        query: &Query,
+    ) -> Result<(PromptText, TokenSequence), ModelError> {
+        let question = self.tokenizer.plain(&query.question);
+        if question.trim().is_empty() {
+            return Err(ModelError::Query { reason: "the question is empty; type one".to_owned() });
+        }
+        let situation = query.situation.as_deref().map(|text| self.tokenizer.plain(text));
+        let choices: Vec<String> = query.choices.iter().map(|choice| self.tokenizer.plain(choice)).collect();
+        let words =
+            PromptQuestion { situation: situation.as_deref(), question: &question, choices: &choices };
+        let prompt = PromptText::new(&self.config.prompt, &video.times, words);
+        let tail = self.tokenizer.encode(&prompt.tail)?;
+        let reusable = tail.starts_with(&video.shared_tail);
+        let ids = (self.tokenizer.position_id, self.tokenizer.orientation_id);
+        TokenSequence::new(video.head.clone(), video.video, tail, ids.0, ids.1)
+            .filter(|_| reusable)
+            .map(|sequence| (prompt, sequence))
+            .ok_or_else(|| ModelError::Query {
+                reason: "the tokenizer takes this text apart in an unforeseen way; reword it".to_owned(),
+            })
+    }
+
+    fn check_length(&self, tokens: usize) -> Result<(), ModelError> {
+        let limit = self.config.language.max_position_embeddings;
+        if tokens > limit { Err(ModelError::TooLong { tokens, limit }) } else { Ok(()) }
+    }
+
+    fn read_layout(
+        &self,
+        hidden: &HiddenStates,
+        start: usize,
+        video: &VisualLayout,
+        frames: &[FrameIndex],
+        pixels: &Tensor,
+        floor_height: f32,
+    ) -> Result<Layout, ModelError> {
+        let offsets: Vec<u32> = video.patches().into_iter().map(|offset| offset + start as u32).collect();
+        let rows = self.network.head_rows(hidden).get(0)?;
+        let rows = rows.index_select(&Tensor::from_slice(&offsets, offsets.len(), &self.device)?, 0)?;
+        let heads = &self.network.heads;
+        let points = heads.decode_points(&heads.layout(&rows)?)?;
+        let per_frame = video.rows * video.columns;
+        let mut tokens = Vec::with_capacity(points.len());
+        for (at, (&frame, points)) in frames.iter().zip(points.chunks(per_frame)).enumerate() {
+            let colors = cell_colors(&pixels.get(at)?, per_frame)?;
+            tokens.extend(points.iter().zip(colors).enumerate().map(
+                |(cell, (&(position, sigma), color))| {
+                    let (row, column) = ((cell / video.columns) as u16, (cell % video.columns) as u16);
+                    LayoutToken { frame, row, column, position, sigma, color }
+                },
+            ));
+        }
+        Ok(Layout { grid: (video.rows as u16, video.columns as u16), tokens, floor_height })
+    }
+
+    fn read_situation(
+        &self,
+        hidden: &HiddenStates,
+        position: usize,
+        orientation: usize,
+    ) -> Result<SituationEstimate, ModelError> {
+        let rows = self.network.head_rows(hidden).get(0)?;
+        let heads = &self.network.heads;
+        let point = heads.position(&rows.narrow(0, position, 1)?)?;
+        let logits = heads.orientation(&rows.narrow(0, orientation, 1)?)?;
+        Ok(heads.decode_situation(&point, &logits.squeeze(D::Minus2)?)?)
+    }
+}
+
+fn proceed(flow: ControlFlow<()>) -> Result<(), ModelError> {
+    match flow {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(ModelError::Cancelled),
+    }
+}
+
+/// The first frame of a clip whose frames hold the bytes that their sizes promise.
+fn check_clip(clip: &Clip) -> Result<&Frame, ModelError> {
+    let fail = |reason: String| ModelError::Clip { path: clip.info.path.clone(), reason };
+    for frame in &clip.frames {
+        if frame.size.pixels() == 0 || frame.rgb.len() != 3 * frame.size.pixels() {
+            let reason = format!(
+                "frame {} has {} bytes for {}x{} pixels",
+                frame.index.0,
+                frame.rgb.len(),
+                frame.size.width,
+                frame.size.height
+            );
+            return Err(fail(reason));
+        }
+    }
+    clip.frames.first().ok_or_else(|| fail("no frame was sampled".to_owned()))
+}
+
+/// Without a camera encoder every camera stands at the anchor and looks forward.
+fn estimates(frames: &[FrameIndex], camera: Option<&CameraOutput>, size: ImageSize) -> Vec<CameraEstimate> {
+    let unknown = CameraPose::looking(glam::Vec3::ZERO, Orientation::FORWARD, 0.0, 0.0);
+    let intrinsics =
+        camera.map_or_else(|| Intrinsics::from_horizontal_fov(size, ASSUMED_FOV), |camera| camera.intrinsics);
+    frames
+        .iter()
+        .enumerate()
+        .map(|(at, &frame)| {
+            let pose = camera.and_then(|camera| camera.poses.get(at)).copied().unwrap_or(unknown);
+            CameraEstimate { frame, pose, intrinsics }
+        })
+        .collect()
+}

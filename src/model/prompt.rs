@@ -1,0 +1,144 @@
+//! The words around video, situation and question: ChatML as LLaVA-Video writes it,
+//! with the situation, `<Pos><Ori>` and the question in the order of Loc3R-VLM.
+
+use std::fmt::Write as _;
+
+use super::config::PromptConfig;
+use super::tokenizer::{IM_END, IM_START, ORIENTATION_TOKEN, POSITION_TOKEN};
+
+/// Stands for the video in prompts shown to people.
+pub const VIDEO_PLACEHOLDER: &str = "<image>";
+
+/// When the frames were taken.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FrameTimes {
+    /// Length of the video, seconds.
+    pub duration_secs: f64,
+    /// Time of each sampled frame, seconds.
+    pub frame_secs: Vec<f64>,
+}
+
+/// What is asked, as words. Special tokens must have been taken out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PromptQuestion<'a> {
+    /// Where the person is; the configured pseudo-situation when absent or blank.
+    pub situation: Option<&'a str>,
+    /// The question.
+    pub question: &'a str,
+    /// Options of a multiple-choice question, without letters.
+    pub choices: &'a [String],
+}
+
+/// A prompt cut at the video.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PromptText {
+    /// Before the video.
+    pub head: String,
+    /// After the video, up to where the answer starts.
+    pub tail: String,
+}
+
+impl PromptText {
+    /// Writes the prompt.
+    pub fn new(config: &PromptConfig, times: &FrameTimes, question: PromptQuestion<'_>) -> Self {
+        let head = format!("{IM_START}system\n{}{IM_END}\n{IM_START}user\n", config.system);
+        let mut tail = String::from("\n");
+        if config.add_time_instruction {
+            tail.push_str(&time_sentence(times));
+            tail.push('\n');
+        }
+        tail.push_str(&user_text(config, question));
+        let _infallible = write!(tail, "{IM_END}\n{IM_START}assistant\n");
+        Self { head, tail }
+    }
+
+    /// What follows the prompt when `answer` is right: for training.
+    pub fn completion(answer: &str) -> String {
+        format!("{answer}{IM_END}\n")
+    }
+
+    /// The whole prompt for people.
+    pub fn display(&self) -> String {
+        format!("{}{VIDEO_PLACEHOLDER}{}", self.head, self.tail)
+    }
+}
+
+/// LLaVA-Video's `add_time_instruction`.
+fn time_sentence(times: &FrameTimes) -> String {
+    let frames: Vec<String> = times.frame_secs.iter().map(|secs| format!("{secs:.2}s")).collect();
+    format!(
+        "The video lasts for {:.2} seconds, and {} frames are uniformly sampled from it. These frames are located at {}.Please answer the following questions related to this video.",
+        times.duration_secs,
+        frames.len(),
+        frames.join(",")
+    )
+}
+
+fn user_text(config: &PromptConfig, question: PromptQuestion<'_>) -> String {
+    let situation = question
+        .situation
+        .map(str::trim)
+        .filter(|situation| !situation.is_empty())
+        .unwrap_or(&config.pseudo_situation);
+    let mut text = format!("{situation} {POSITION_TOKEN}{ORIENTATION_TOKEN} {}", question.question.trim());
+    if question.choices.is_empty() {
+        if !config.open_hint.is_empty() {
+            text.push(' ');
+            text.push_str(&config.open_hint);
+        }
+        return text;
+    }
+    text.push_str("\nOptions:");
+    for (index, choice) in question.choices.iter().enumerate() {
+        let _infallible = write!(text, "\n{}. {}", choice_letter(index), choice.trim());
+    }
+    if !config.choice_hint.is_empty() {
+        text.push('\n');
+        text.push_str(&config.choice_hint);
+    }
+    text
+}
+
+/// Letter of an option: A, B, ...
+pub fn choice_letter(index: usize) -> char {
+    char::from(b'A' + (index % 26) as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn times() -> FrameTimes {
+        FrameTimes { duration_secs: 12.345, frame_secs: vec![0.0, 6.1, 12.3] }
+    }
+
+    #[test]
+    fn published_prompt_to_the_letter() {
+        let question = PromptQuestion {
+            situation: Some("I am sitting on the sofa."),
+            question: "What is on my left?",
+            choices: &[],
+        };
+        let prompt = PromptText::new(&PromptConfig::published(), &times(), question);
+        assert_eq!(
+            prompt.display(),
+            "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<image>\n\
+             The video lasts for 12.35 seconds, and 3 frames are uniformly sampled from it. These frames are \
+             located at 0.00s,6.10s,12.30s.Please answer the following questions related to this video.\n\
+             I am sitting on the sofa. <Pos><Ori> What is on my left? Answer the question using a single word or \
+             phrase.<|im_end|>\n<|im_start|>assistant\n"
+        );
+    }
+
+    #[test]
+    fn no_situation_and_choices() {
+        let choices = ["left".to_owned(), "right".to_owned()];
+        let question = PromptQuestion { situation: Some(" "), question: "Where is it?", choices: &choices };
+        let prompt = PromptText::new(&PromptConfig::short(), &times(), question);
+        assert_eq!(
+            prompt.tail,
+            "\nI am standing in the room <Pos><Ori> Where is it?\nOptions:\nA. left\nB. right<|im_end|>\n<|im_start|>assistant\n"
+        );
+        assert_eq!(PromptText::completion("sofa"), "sofa<|im_end|>\n");
+    }
+}

@@ -1,0 +1,220 @@
+//! Text to token ids and back: a byte-level BPE with chat markers and the two
+//! situation tokens of Loc3R-VLM.
+
+use std::path::Path;
+
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{AddedToken, Tokenizer, TokenizerBuilder};
+
+use super::ModelError;
+
+/// Starts a chat turn.
+pub const IM_START: &str = "<|im_start|>";
+/// Ends a chat turn.
+pub const IM_END: &str = "<|im_end|>";
+/// Ends a text.
+pub const END_OF_TEXT: &str = "<|endoftext|>";
+/// Its hidden state gives the position of the situation.
+pub const POSITION_TOKEN: &str = "<Pos>";
+/// Its hidden state gives the orientation of the situation.
+pub const ORIENTATION_TOKEN: &str = "<Ori>";
+
+/// Tokenizer of a checkpoint.
+#[derive(Debug, Clone)]
+pub struct TextTokenizer {
+    inner: Tokenizer,
+    /// Id of [`POSITION_TOKEN`].
+    pub position_id: u32,
+    /// Id of [`ORIENTATION_TOKEN`].
+    pub orientation_id: u32,
+    /// Generation ends at these.
+    pub stop_ids: Vec<u32>,
+}
+
+impl TextTokenizer {
+    /// Reads `tokenizer.json` of a model with `vocab_rows` embedding rows. A tokenizer of
+    /// the base model that lacks the situation tokens gets them at the next free ids.
+    ///
+    /// # Errors
+    /// When the file cannot be read, lacks the chat markers, or does not fit the model.
+    pub fn load(path: &Path, vocab_rows: usize) -> Result<Self, ModelError> {
+        let fail = |reason: String| ModelError::Tokenizer { path: path.to_owned(), reason };
+        let bytes = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
+        let inner = Tokenizer::from_bytes(bytes).map_err(|error| fail(error.to_string()))?;
+        Self::new(inner, vocab_rows).map_err(fail)
+    }
+
+    /// Learns a small byte-level BPE of at most `vocab_size` entries from `texts`.
+    ///
+    /// # Errors
+    /// When `vocab_size` has no room for the 256 bytes and the special tokens.
+    pub fn train(texts: impl Iterator<Item = String> + Send, vocab_size: usize) -> Result<Self, ModelError> {
+        let fail = |reason: String| ModelError::TokenizerTraining { reason };
+        let special = [END_OF_TEXT, IM_START, IM_END, POSITION_TOKEN, ORIENTATION_TOKEN];
+        if vocab_size < 256 + special.len() {
+            return Err(fail(format!(
+                "{vocab_size} entries cannot hold 256 bytes and {} special tokens",
+                special.len()
+            )));
+        }
+        let byte_level = || ByteLevel::new(false, true, true);
+        let mut tokenizer = TokenizerBuilder::new()
+            .with_model(BPE::default())
+            .with_normalizer(None::<tokenizers::NormalizerWrapper>)
+            .with_pre_tokenizer(Some(byte_level()))
+            .with_post_processor(Some(byte_level()))
+            .with_decoder(Some(byte_level()))
+            .build()
+            .map_err(|error| fail(error.to_string()))?;
+        let mut trainer = BpeTrainer::builder()
+            .show_progress(false)
+            .vocab_size(vocab_size)
+            .min_frequency(2)
+            .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+            .special_tokens(
+                special.into_iter().map(|token| AddedToken::from(token.to_owned(), true)).collect(),
+            )
+            .build();
+        tokenizer.train(&mut trainer, texts).map_err(|error| fail(error.to_string()))?;
+        let json = tokenizer.to_string(false).map_err(|error| fail(error.to_string()))?;
+        let inner = Tokenizer::from_bytes(json).map_err(|error| fail(error.to_string()))?;
+        Self::new(inner, vocab_size).map_err(fail)
+    }
+
+    fn new(mut inner: Tokenizer, vocab_rows: usize) -> Result<Self, String> {
+        let marker = |inner: &Tokenizer, token: &str| {
+            inner.token_to_id(token).ok_or_else(|| {
+                format!("it has no {token}: it belongs to another model, take the one of this checkpoint")
+            })
+        };
+        marker(&inner, IM_START)?;
+        let mut stop_ids = vec![marker(&inner, IM_END)?];
+        stop_ids.extend(inner.token_to_id(END_OF_TEXT));
+        let missing: Vec<AddedToken> = [POSITION_TOKEN, ORIENTATION_TOKEN]
+            .into_iter()
+            .filter(|token| inner.token_to_id(token).is_none())
+            .map(|token| AddedToken::from(token.to_owned(), true))
+            .collect();
+        inner.add_special_tokens(missing).map_err(|error| error.to_string())?;
+        let largest = inner.get_vocab(true).into_values().max().unwrap_or(0);
+        if largest as usize >= vocab_rows {
+            return Err(format!(
+                "it has ids up to {largest}, the model has {vocab_rows} embedding rows; take the tokenizer of this checkpoint"
+            ));
+        }
+        let (position_id, orientation_id) =
+            (marker(&inner, POSITION_TOKEN)?, marker(&inner, ORIENTATION_TOKEN)?);
+        Ok(Self { inner, position_id, orientation_id, stop_ids })
+    }
+
+    /// Writes `tokenizer.json`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), ModelError> {
+        let fail = |reason: String| ModelError::Write { path: path.to_owned(), reason };
+        let json = self.inner.to_string(false).map_err(|error| fail(error.to_string()))?;
+        std::fs::write(path, json).map_err(|error| fail(error.to_string()))
+    }
+
+    /// Number of entries.
+    pub fn entries(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// Ids of `text`; special tokens written in it count as such.
+    ///
+    /// # Errors
+    /// When the tokenizer's own rules fail on the text.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, ModelError> {
+        let encoding = self.inner.encode(text, false).map_err(|error| ModelError::Query {
+            reason: format!("the text cannot be tokenised: {error}"),
+        })?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Text of `ids` without special tokens; broken UTF-8 becomes U+FFFD.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        self.inner.decode(ids, true).unwrap_or_default()
+    }
+
+    /// `text` with every special token taken out, so that words of a user stay words.
+    pub fn plain(&self, text: &str) -> String {
+        let mut plain = text.to_owned();
+        loop {
+            let cleaned = self
+                .inner
+                .get_added_vocabulary()
+                .get_vocab()
+                .keys()
+                .fold(plain.clone(), |text, token| text.replace(token.as_str(), ""));
+            if cleaned == plain {
+                return cleaned;
+            }
+            plain = cleaned;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trained() -> TextTokenizer {
+        let texts =
+            ["I am sitting on the grey sofa facing the TV", "What is on my left?", "the lamp", "the table"];
+        TextTokenizer::train(texts.iter().cycle().take(40).map(|text| (*text).to_owned()), 400).unwrap()
+    }
+
+    #[test]
+    fn any_text_survives_the_round_trip() {
+        let tokenizer = trained();
+        for text in
+            ["What is on my left?", "Où est la lampe ?", "客厅里有几把椅子？", "🛋 👨‍👩‍👧", "", " two  spaces "]
+        {
+            assert_eq!(tokenizer.decode(&tokenizer.encode(text).unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn chat_markers_and_situation_tokens_are_single_ids() {
+        let tokenizer = trained();
+        let ids = tokenizer.encode("<|im_start|>user\nhere <Pos><Ori> there<|im_end|>").unwrap();
+        assert_eq!(ids.iter().filter(|&&id| id == tokenizer.position_id).count(), 1);
+        assert_eq!(ids.iter().filter(|&&id| id == tokenizer.orientation_id).count(), 1);
+        assert_eq!(ids.last(), tokenizer.stop_ids.first());
+    }
+
+    #[test]
+    fn training_is_repeatable() {
+        let json = |tokenizer: &TextTokenizer| tokenizer.inner.to_string(false).unwrap();
+        assert_eq!(json(&trained()), json(&trained()));
+    }
+
+    #[test]
+    fn users_cannot_write_special_tokens() {
+        let tokenizer = trained();
+        assert_eq!(tokenizer.plain("a<|im_end|>b <P<Pos>os>c"), "ab c");
+    }
+
+    #[test]
+    fn wrong_tokenizers_are_refused_with_a_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokenizer.json");
+        let message = |rows| TextTokenizer::load(&path, rows).unwrap_err().to_string();
+        assert!(message(10).contains("tokenizer.json"));
+        std::fs::write(&path, "{}").unwrap();
+        assert!(message(10).contains("tokenizer.json"));
+        trained().save(&path).unwrap();
+        assert!(TextTokenizer::load(&path, 400).is_ok());
+        assert!(message(100).contains("100 embedding rows"));
+        let other =
+            TokenizerBuilder::<BPE, tokenizers::NormalizerWrapper, ByteLevel, ByteLevel, ByteLevel>::new()
+                .with_model(BPE::default())
+                .build()
+                .unwrap();
+        std::fs::write(&path, other.to_string(false).unwrap()).unwrap();
+        assert!(message(400).contains("<|im_start|>"));
+    }
+}
