@@ -1,4 +1,5 @@
 //! One binary for all integration tests: linking Bevy and candle is expensive.
 
 mod architecture;
+mod cut3r_parity;
 mod ops;
