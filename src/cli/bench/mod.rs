@@ -1,5 +1,7 @@
 //! `loc3r bench`: one file per measurement.
 
+mod transformer;
+
 use std::process::ExitCode;
 
 /// Measure speed against references.
@@ -10,8 +12,16 @@ pub(super) struct BenchArgs {
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Measurement {}
+enum Measurement {
+    /// Forward pass of transformer blocks: fused, composed, PyTorch.
+    Forward(transformer::TransformerArgs),
+    /// Training step of transformer blocks: fused, composed, PyTorch.
+    Train(transformer::TransformerArgs),
+}
 
 pub(super) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
-    match args.measurement {}
+    match args.measurement {
+        Measurement::Forward(args) => transformer::run(&args, transformer::Pass::Forward),
+        Measurement::Train(args) => transformer::run(&args, transformer::Pass::Train),
+    }
 }

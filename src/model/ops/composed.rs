@@ -1,0 +1,109 @@
+//! The operations as compositions of candle's differentiable tensor operations:
+//! the way on other devices and dtypes, the reference of the tests, and the
+//! baseline of `loc3r bench`. Contracts stand on the functions of the same name
+//! in the parent module.
+
+use candle_core::{D, Result, Tensor};
+
+use super::AttentionMask;
+
+/// See [`super::layer_norm`].
+pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
+    let centered = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+    let variance = centered.sqr()?.mean_keepdim(D::Minus1)?;
+    let normed = centered.broadcast_div(&(variance + eps)?.sqrt()?)?;
+    normed.broadcast_mul(weight)?.broadcast_add(bias)
+}
+
+/// See [`super::rms_norm`].
+pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+    let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?;
+    x.broadcast_div(&(mean_square + eps)?.sqrt()?)?.broadcast_mul(weight)
+}
+
+/// See [`super::attention`].
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, mask: AttentionMask<'_>) -> Result<Tensor> {
+    let groups = q.dim(1)? / k.dim(1)?;
+    let (k, v) = (repeat_heads(k, groups)?, repeat_heads(v, groups)?);
+    let scores = (q.contiguous()?.matmul(&k.t()?.contiguous()?)? * scale)?;
+    let scores = match mask {
+        AttentionMask::None => scores,
+        AttentionMask::Causal { offset } => scores.broadcast_add(&causal_mask(&scores, offset)?)?,
+        AttentionMask::Additive(mask) => scores.broadcast_add(&mask.to_dtype(scores.dtype())?)?,
+    };
+    candle_nn::ops::softmax(&scores, D::Minus1)?.matmul(&v.contiguous()?)
+}
+
+/// See [`super::attention_tokens`].
+pub fn attention_tokens(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    heads: super::HeadCounts,
+    scale: f64,
+    mask: AttentionMask<'_>,
+) -> Result<Tensor> {
+    let split = |x: &Tensor, heads: usize| {
+        let (batch, length, width) = x.dims3()?;
+        x.reshape((batch, length, heads, width / heads))?.transpose(1, 2)
+    };
+    let (q, k, v) = (split(q, heads.queries)?, split(k, heads.keys)?, split(v, heads.keys)?);
+    let mixed = attention(&q, &k, &v, scale, mask)?;
+    mixed.transpose(1, 2)?.contiguous()?.flatten_from(2)
+}
+
+/// See [`super::linear`].
+pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let width = x.dim(D::Minus1)?;
+    let mut shape = x.dims().to_vec();
+    shape.pop();
+    shape.push(weight.dim(0)?);
+    let rows = x.reshape(((), width))?.matmul(&weight.t()?)?;
+    let rows = match bias {
+        Some(bias) => rows.broadcast_add(bias)?,
+        None => rows,
+    };
+    rows.reshape(shape)
+}
+
+/// See [`super::silu_mul`].
+pub fn silu_mul(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    gate.silu()? * up
+}
+
+/// See [`super::rope`].
+pub fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+    let half = x.dim(D::Minus1)? / 2;
+    let (a, b) = (x.narrow(D::Minus1, 0, half)?, x.narrow(D::Minus1, half, half)?);
+    let (cos, sin) = (cos.to_dtype(x.dtype())?, sin.to_dtype(x.dtype())?);
+    let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
+    let second = (b.broadcast_mul(&cos)? + a.broadcast_mul(&sin)?)?;
+    Tensor::cat(&[first, second], D::Minus1)
+}
+
+/// Mean of -ln softmax over the (row, class) pairs `counted`; not empty.
+pub(super) fn cross_entropy(logits: &Tensor, counted: &[(u32, u32)]) -> Result<Tensor> {
+    let (rows, classes): (Vec<u32>, Vec<u32>) = counted.iter().copied().unzip();
+    let count = rows.len();
+    let rows = Tensor::from_vec(rows, count, logits.device())?;
+    let classes = Tensor::from_vec(classes, (count, 1), logits.device())?;
+    let log_q = candle_nn::ops::log_softmax(&logits.index_select(&rows, 0)?, D::Minus1)?;
+    log_q.gather(&classes, 1)?.mean_all()?.neg()
+}
+
+/// (batch, kv_heads, n, d) to (batch, kv_heads * groups, n, d).
+fn repeat_heads(x: &Tensor, groups: usize) -> Result<Tensor> {
+    if groups == 1 {
+        return Ok(x.clone());
+    }
+    let (batch, heads, length, dim) = x.dims4()?;
+    x.unsqueeze(2)?.expand((batch, heads, groups, length, dim))?.reshape((batch, heads * groups, length, dim))
+}
+
+fn causal_mask(scores: &Tensor, offset: usize) -> Result<Tensor> {
+    let (queries, keys) = (scores.dim(D::Minus2)?, scores.dim(D::Minus1)?);
+    let mask: Vec<f32> = (0..queries)
+        .flat_map(|i| (0..keys).map(move |j| if j > offset + i { f32::NEG_INFINITY } else { 0.0 }))
+        .collect();
+    Tensor::from_vec(mask, (queries, keys), scores.device())?.to_dtype(scores.dtype())
+}
