@@ -3,7 +3,37 @@
 //!
 //! Seeds from [`HELD_OUT_SEEDS`] up are for evaluation and never seen in training.
 
+mod bvh;
+mod catalogue;
+mod config;
+mod floor_plan;
+mod free_space;
+mod furnish;
+mod furniture;
+mod generate;
+mod light;
+mod material;
+mod palette;
+mod renderer;
+mod room_programs;
+mod scene;
+mod seeding;
+mod shape;
+mod stage;
+mod walk;
+mod walls;
+
 use serde::{Deserialize, Serialize};
+
+pub use catalogue::{CATEGORIES, category_index};
+pub use config::SynthConfig;
+pub use generate::generate_scene;
+pub use material::{Material, Texture};
+pub use palette::{COLORS, color_index, color_linear};
+pub use renderer::{Quality, Renderer};
+pub use scene::{Door, Lighting, Room, RoomKind, SynthObject, SynthScene};
+pub use shape::{Part, Shape};
+pub use walk::generate_walk;
 
 use crate::geometry::{ImageSize, Intrinsics};
 use crate::qa::LabeledQuestion;
