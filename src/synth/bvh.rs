@@ -84,8 +84,7 @@ impl Bvh {
         } else {
             2
         };
-        self.order[from..to]
-            .sort_by(|&a, &b| middle(a)[axis].total_cmp(&middle(b)[axis]).then(a.cmp(&b)));
+        self.order[from..to].sort_by(|&a, &b| middle(a)[axis].total_cmp(&middle(b)[axis]).then(a.cmp(&b)));
         let split = self.cheapest_split(extents, from, to);
         self.build(extents, from, split);
         let second = self.nodes.len() as u32;
@@ -164,8 +163,7 @@ impl Bvh {
     /// Visits solids whose box touches the pyramid from `apex` bounded by the planes
     /// through it with these inward normals.
     pub(super) fn in_pyramid(&self, apex: Vec3, inward: &[Vec3], mut visit: impl FnMut(u32)) {
-        let touches =
-            |extent: &Extent| inward.iter().all(|&n| (extent.farthest(n) - apex).dot(n) >= 0.0);
+        let touches = |extent: &Extent| inward.iter().all(|&n| (extent.farthest(n) - apex).dot(n) >= 0.0);
         let mut stack = vec![0usize; usize::from(!self.nodes.is_empty())];
         while let Some(index) = stack.pop() {
             let node = &self.nodes[index];

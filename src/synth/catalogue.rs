@@ -7,11 +7,54 @@ use crate::scene::Category;
 
 /// Category names; the index is the category's class id.
 pub const CATEGORIES: &[&str] = &[
-    "sofa", "armchair", "bed", "desk", "table", "coffee table", "chair", "office chair", "stool", "bench",
-    "ottoman", "lamp", "floor lamp", "ceiling lamp", "plant", "vase", "tv", "tv stand", "monitor", "laptop",
-    "fridge", "stove", "microwave", "sink", "bathtub", "toilet", "washing machine", "towel", "wardrobe",
-    "dresser", "cabinet", "bookshelf", "shelf", "nightstand", "rug", "picture", "curtain", "mirror", "clock",
-    "whiteboard", "radiator", "bin", "pillow", "box", "backpack", "door", "doorway", "window",
+    "sofa",
+    "armchair",
+    "bed",
+    "desk",
+    "table",
+    "coffee table",
+    "chair",
+    "office chair",
+    "stool",
+    "bench",
+    "ottoman",
+    "lamp",
+    "floor lamp",
+    "ceiling lamp",
+    "plant",
+    "vase",
+    "tv",
+    "tv stand",
+    "monitor",
+    "laptop",
+    "fridge",
+    "stove",
+    "microwave",
+    "sink",
+    "bathtub",
+    "toilet",
+    "washing machine",
+    "towel",
+    "wardrobe",
+    "dresser",
+    "cabinet",
+    "bookshelf",
+    "shelf",
+    "nightstand",
+    "rug",
+    "picture",
+    "curtain",
+    "mirror",
+    "clock",
+    "whiteboard",
+    "radiator",
+    "bin",
+    "pillow",
+    "box",
+    "backpack",
+    "door",
+    "doorway",
+    "window",
 ];
 
 /// Class id of a category; `None` for one the generator does not know.
@@ -26,7 +69,8 @@ const CLOTH: &[&str] = &[
     "grey", "blue", "green", "beige", "red", "brown", "black", "yellow", "orange", "purple", "pink", "white",
 ];
 const TIMBER: &[&str] = &["brown", "beige", "white", "black", "grey"];
-const BRIGHT: &[&str] = &["red", "orange", "yellow", "green", "blue", "purple", "pink", "white", "black", "grey"];
+const BRIGHT: &[&str] =
+    &["red", "orange", "yellow", "green", "blue", "purple", "pink", "white", "black", "grey"];
 const ENAMEL: &[&str] = &["white", "white", "white", "beige", "grey"];
 const APPLIANCE: &[&str] = &["white", "grey", "black", "red", "white"];
 
@@ -38,14 +82,38 @@ fn entry(category: &str) -> Option<Entry> {
         "desk" => ([0.6, 0.8], [1.1, 1.7], [0.71, 0.76], TIMBER),
         "table" => ([0.78, 1.0], [1.1, 1.9], [0.72, 0.77], TIMBER),
         "coffee table" => ([0.5, 0.7], [0.8, 1.2], [0.36, 0.46], TIMBER),
-        "chair" => ([0.45, 0.54], [0.42, 0.5], [0.8, 0.98], &["brown", "beige", "white", "black", "red", "blue", "green", "yellow"]),
-        "office chair" => ([0.58, 0.66], [0.58, 0.66], [0.95, 1.18], &["black", "grey", "blue", "red", "green", "orange"]),
-        "stool" => ([0.34, 0.42], [0.34, 0.42], [0.44, 0.68], &["brown", "white", "black", "red", "yellow", "blue", "beige"]),
+        "chair" => (
+            [0.45, 0.54],
+            [0.42, 0.5],
+            [0.8, 0.98],
+            &["brown", "beige", "white", "black", "red", "blue", "green", "yellow"],
+        ),
+        "office chair" => {
+            ([0.58, 0.66], [0.58, 0.66], [0.95, 1.18], &["black", "grey", "blue", "red", "green", "orange"])
+        }
+        "stool" => (
+            [0.34, 0.42],
+            [0.34, 0.42],
+            [0.44, 0.68],
+            &["brown", "white", "black", "red", "yellow", "blue", "beige"],
+        ),
         "bench" => ([0.36, 0.45], [0.95, 1.4], [0.43, 0.47], TIMBER),
         "ottoman" => ([0.46, 0.62], [0.46, 0.62], [0.38, 0.45], CLOTH),
-        "lamp" => ([0.24, 0.34], [0.24, 0.34], [0.38, 0.56], &["white", "beige", "yellow", "red", "blue", "green", "black"]),
-        "floor lamp" => ([0.34, 0.46], [0.34, 0.46], [1.4, 1.72], &["white", "beige", "black", "yellow", "orange", "grey"]),
-        "ceiling lamp" => ([0.38, 0.58], [0.38, 0.58], [0.28, 0.5], &["white", "beige", "black", "orange", "yellow"]),
+        "lamp" => (
+            [0.24, 0.34],
+            [0.24, 0.34],
+            [0.38, 0.56],
+            &["white", "beige", "yellow", "red", "blue", "green", "black"],
+        ),
+        "floor lamp" => (
+            [0.34, 0.46],
+            [0.34, 0.46],
+            [1.4, 1.72],
+            &["white", "beige", "black", "yellow", "orange", "grey"],
+        ),
+        "ceiling lamp" => {
+            ([0.38, 0.58], [0.38, 0.58], [0.28, 0.5], &["white", "beige", "black", "orange", "yellow"])
+        }
         "plant" => ([0.4, 0.7], [0.4, 0.7], [0.6, 1.5], &["green"]),
         "vase" => ([0.14, 0.2], [0.14, 0.2], [0.24, 0.4], BRIGHT),
         "tv" => ([0.16, 0.22], [0.9, 1.45], [0.58, 0.86], &["black"]),
@@ -62,11 +130,24 @@ fn entry(category: &str) -> Option<Entry> {
         "towel" => ([0.06, 0.08], [0.4, 0.6], [0.6, 0.9], CLOTH),
         "wardrobe" => ([0.55, 0.64], [1.0, 1.9], [1.85, 2.15], TIMBER),
         "dresser" => ([0.44, 0.5], [0.8, 1.35], [0.74, 0.98], TIMBER),
-        "cabinet" => ([0.4, 0.58], [0.6, 1.2], [0.82, 1.2], &["brown", "beige", "white", "black", "grey", "green", "blue"]),
+        "cabinet" => (
+            [0.4, 0.58],
+            [0.6, 1.2],
+            [0.82, 1.2],
+            &["brown", "beige", "white", "black", "grey", "green", "blue"],
+        ),
         "bookshelf" => ([0.28, 0.35], [0.7, 1.25], [1.5, 2.05], TIMBER),
         "shelf" => ([0.2, 0.27], [0.6, 1.1], [0.26, 0.4], TIMBER),
         "nightstand" => ([0.38, 0.44], [0.4, 0.5], [0.45, 0.58], TIMBER),
-        "rug" => ([1.3, 2.0], [1.7, 2.8], [0.014, 0.018], &["red", "blue", "grey", "beige", "green", "orange", "purple", "pink", "yellow", "black", "white"]),
+        "rug" => (
+            [1.3, 2.0],
+            [1.7, 2.8],
+            [0.014, 0.018],
+            &[
+                "red", "blue", "grey", "beige", "green", "orange", "purple", "pink", "yellow", "black",
+                "white",
+            ],
+        ),
         "picture" => ([0.03, 0.04], [0.42, 1.0], [0.4, 0.8], &["black", "brown", "white"]),
         "curtain" => ([0.1, 0.13], [0.32, 0.46], [2.05, 2.15], CLOTH),
         "mirror" => ([0.03, 0.04], [0.5, 0.9], [0.7, 1.3], &["black", "brown", "white", "grey"]),
@@ -77,7 +158,9 @@ fn entry(category: &str) -> Option<Entry> {
         "pillow" => ([0.36, 0.44], [0.46, 0.6], [0.13, 0.17], CLOTH),
         "box" => ([0.3, 0.48], [0.34, 0.58], [0.26, 0.44], &["brown", "beige", "white", "blue"]),
         "backpack" => ([0.22, 0.28], [0.3, 0.36], [0.42, 0.5], BRIGHT),
-        "door" => ([0.1, 0.12], [0.86, 0.98], [2.02, 2.12], &["white", "brown", "beige", "grey", "green", "blue"]),
+        "door" => {
+            ([0.1, 0.12], [0.86, 0.98], [2.02, 2.12], &["white", "brown", "beige", "grey", "green", "blue"])
+        }
         "doorway" => ([0.16, 0.18], [0.92, 1.1], [2.05, 2.15], &["white", "brown", "beige"]),
         "window" => ([0.12, 0.14], [0.9, 1.9], [1.1, 1.4], &["white", "white", "brown", "black"]),
         _ => return None,

@@ -178,7 +178,7 @@ impl FloorPlan {
             let side = rng.random_range(0..4u32);
             // Along the shared wall the new room may stick out but must overlap by a doorway.
             let along = usize::from(side.is_multiple_of(2));
-            let (from, to) = (low[along] - size[along] + 1.5, high[along] - 1.5);
+            let (from, to) = (low[along] - size[along] + 1.75, high[along] - 1.75);
             let start = rng.random_range(from..to);
             let mut corner = Vec2::ZERO;
             corner[along] = start;

@@ -21,15 +21,15 @@ pub(super) struct FreeSpace {
 impl FreeSpace {
     /// The floor where a person of `radius` metres can stand; empty when there is none.
     pub(super) fn new(scene: &SynthScene, radius: f32) -> Self {
-        let (low, high) = scene.rooms.iter().map(super::scene::Room::bounds).fold(
-            (Vec2::INFINITY, Vec2::NEG_INFINITY),
-            |(low, high), (a, b)| (low.min(a), high.max(b)),
-        );
+        let (low, high) = scene
+            .rooms
+            .iter()
+            .map(super::scene::Room::bounds)
+            .fold((Vec2::INFINITY, Vec2::NEG_INFINITY), |(low, high), (a, b)| (low.min(a), high.max(b)));
         let size = ((high - low) / CELL).ceil().max(Vec2::ZERO);
         let (width, height) = (size.x as usize, size.y as usize);
         let mut space = Self { low, width, height, free: Vec::new() };
-        space.free =
-            (0..width * height).map(|cell| scene.is_free(space.center(cell), radius)).collect();
+        space.free = (0..width * height).map(|cell| scene.is_free(space.center(cell), radius)).collect();
         space.keep_largest_part();
         space
     }

@@ -83,13 +83,25 @@ impl<'a> Furnisher<'a> {
         self.placed[id.0 as usize].object.bounds
     }
 
-    fn add(&mut self, category: &str, bounds: OrientedBox, color: String, support: Option<ObjectId>) -> ObjectId {
+    fn add(
+        &mut self,
+        category: &str,
+        bounds: OrientedBox,
+        color: String,
+        support: Option<ObjectId>,
+    ) -> ObjectId {
         let id = ObjectId(self.placed.len() as u32);
         let style = self.rng.random_range(0..1_000_000);
         let built = build(category, bounds.size, Some(&color), style);
         let object =
             SceneObject { id, category: Category::new(category), bounds, color: Some(built.color.clone()) };
-        self.placed.push(SynthObject { object, style, parts: built.parts, support, is_known: built.is_known });
+        self.placed.push(SynthObject {
+            object,
+            style,
+            parts: built.parts,
+            support,
+            is_known: built.is_known,
+        });
         if !is_opening(category) {
             self.furniture += 1;
         }
@@ -97,7 +109,13 @@ impl<'a> Furnisher<'a> {
     }
 
     /// Places `category` at `bounds` if it fits in `room`.
-    pub(super) fn place(&mut self, room: usize, category: &str, bounds: OrientedBox, clearance: f32) -> Option<ObjectId> {
+    pub(super) fn place(
+        &mut self,
+        room: usize,
+        category: &str,
+        bounds: OrientedBox,
+        clearance: f32,
+    ) -> Option<ObjectId> {
         let color = draw_color(category, &mut self.rng).to_owned();
         self.place_colored(room, category, bounds, clearance, color)
     }
@@ -117,17 +135,17 @@ impl<'a> Furnisher<'a> {
 
     fn fits(&self, room: usize, category: &str, bounds: &OrientedBox, clearance: f32) -> bool {
         let outline = &self.rooms[room];
-        let is_inside = bounds
-            .footprint()
-            .into_iter()
-            .all(|p| outline.contains(p) && outline.wall_distance(p) >= 0.008)
-            && bounds.top() <= outline.height + 1e-3;
+        let is_inside =
+            bounds.footprint().into_iter().all(|p| outline.contains(p) && outline.wall_distance(p) >= 0.008)
+                && bounds.top() <= outline.height + 1e-3;
         let is_flat = is_passable(category) && bounds.top() < 0.1;
         let stands_low = bounds.bottom() < 1.9 && !is_flat;
         let blocks_way = stands_low
             && bounds.bottom() < 0.1
             && self.zones.iter().any(|zone| zone.bounds.footprint_overlaps(bounds, 0.0));
-        is_inside && !blocks_way && !self.placed.iter().any(|other| collides(&other.object, bounds, is_flat, clearance))
+        is_inside
+            && !blocks_way
+            && !self.placed.iter().any(|other| collides(&other.object, bounds, is_flat, clearance))
     }
 
     /// Keeps the floor in front of an object free, `depth` metres deep.
@@ -248,7 +266,14 @@ impl<'a> Furnisher<'a> {
     }
 
     /// Stands `category` on another object at `offset` (its own axes, metres from its middle).
-    pub(super) fn on_top(&mut self, room: usize, category: &str, below: ObjectId, offset: Vec2, size: Vec3) -> Option<ObjectId> {
+    pub(super) fn on_top(
+        &mut self,
+        room: usize,
+        category: &str,
+        below: ObjectId,
+        offset: Vec2,
+        size: Vec3,
+    ) -> Option<ObjectId> {
         let host = &self.placed[below.0 as usize].object;
         let (bounds, category_below) = (host.bounds, host.category.as_str().to_owned());
         let [x, y] = bounds.axes();
@@ -259,9 +284,10 @@ impl<'a> Furnisher<'a> {
             .footprint()
             .into_iter()
             .any(|p| bounds.distance_to_point(p.extend(bounds.center.z)) > 0.02);
-        let is_taken = self.placed.iter().any(|other| {
-            other.object.id != below && collides(&other.object, &stacked, false, 0.01)
-        });
+        let is_taken = self
+            .placed
+            .iter()
+            .any(|other| other.object.id != below && collides(&other.object, &stacked, false, 0.01));
         if reaches_out || is_taken || self.room_left() == 0 || stacked.top() > self.rooms[room].height {
             return None;
         }

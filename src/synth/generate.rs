@@ -2,12 +2,12 @@
 
 use rand::Rng as _;
 
+use super::SynthConfig;
 use super::floor_plan;
 use super::furnish::Furnisher;
 use super::room_programs;
 use super::scene::{Door, Lighting, SynthScene};
 use super::seeding::{Purpose, stream};
-use super::SynthConfig;
 use crate::scene::ObjectId;
 
 /// A furnished scene; the same seed and configuration give the same scene.
@@ -57,7 +57,9 @@ mod tests {
             let solid: Vec<_> = scene
                 .objects
                 .iter()
-                .filter(|o| !is_opening(o.object.category.as_str()) && !is_passable(o.object.category.as_str()))
+                .filter(|o| {
+                    !is_opening(o.object.category.as_str()) && !is_passable(o.object.category.as_str())
+                })
                 .collect();
             for (i, a) in solid.iter().enumerate() {
                 let bounds = &a.object.bounds;
@@ -67,7 +69,8 @@ mod tests {
                         continue;
                     }
                     let other = &b.object.bounds;
-                    let in_height = bounds.bottom() < other.top() - 1e-3 && other.bottom() < bounds.top() - 1e-3;
+                    let in_height =
+                        bounds.bottom() < other.top() - 1e-3 && other.bottom() < bounds.top() - 1e-3;
                     assert!(
                         !(in_height && bounds.footprint_overlaps(other, -0.002)),
                         "seed {seed}: {:?} and {:?}",

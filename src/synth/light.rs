@@ -104,7 +104,8 @@ pub(super) fn quick_irradiance(light: &RoomLight, p: Vec3, n: Vec3, room_height:
         let direction = towards * squared.sqrt().recip();
         // Large sources also reach what looks a little away from them.
         let facing = ((n.dot(direction) + 0.12) / 1.12).max(0.0);
-        let leaving = if emitter.normal == Vec3::ZERO { 0.8 } else { (-emitter.normal.dot(direction)).max(0.0) };
+        let leaving =
+            if emitter.normal == Vec3::ZERO { 0.8 } else { (-emitter.normal.dot(direction)).max(0.0) };
         sum += emitter.power * (facing * leaving / (squared + 0.35));
     }
     sum

@@ -63,15 +63,7 @@ pub struct Material {
 impl Material {
     /// One colour without a pattern.
     pub fn plain(color: Vec3) -> Self {
-        Self {
-            color,
-            second: color,
-            texture: Texture::Plain,
-            scale: 1.0,
-            glow: 0.0,
-            gloss: 0.05,
-            seed: 0,
-        }
+        Self { color, second: color, texture: Texture::Plain, scale: 1.0, glow: 0.0, gloss: 0.05, seed: 0 }
     }
 
     /// With a pattern of `scale` metres between its colour and `second`.
@@ -152,7 +144,8 @@ impl Material {
         let inside = uv / self.scale - cell;
         let joint_width = (0.006f32).max(footprint * 0.7) / self.scale;
         let to_joint = inside.min(Vec2::ONE - inside).min_element();
-        let joint = (1.0 - to_joint / joint_width).clamp(0.0, 1.0) * (0.006 / (joint_width * self.scale)).min(1.0);
+        let joint =
+            (1.0 - to_joint / joint_width).clamp(0.0, 1.0) * (0.006 / (joint_width * self.scale)).min(1.0);
         let shade = 0.93 + 0.1 * lattice_unit(cell.x as i32, cell.y as i32, 1, self.seed);
         (self.color * shade).lerp(self.second, joint.sqrt().min(1.0) * if joint > 0.0 { 1.0 } else { 0.0 })
     }

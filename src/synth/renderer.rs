@@ -129,7 +129,15 @@ impl Renderer {
             for y in 0..height {
                 for x in left..right {
                     let pixel = Vec2::new(x as f32, (band.top + y) as f32);
-                    self.render_pixel(lens, pixel, offsets, quality, &near, (y * width + x) as usize, &mut band);
+                    self.render_pixel(
+                        lens,
+                        pixel,
+                        offsets,
+                        quality,
+                        &near,
+                        (y * width + x) as usize,
+                        &mut band,
+                    );
                 }
             }
         }
@@ -175,9 +183,9 @@ impl Renderer {
         match target {
             Target::Floor(_) => surface::FLOOR,
             Target::Ceiling(_) => surface::CEILING,
-            Target::Solid(index) => {
-                self.stage.solids[index as usize].object.map_or(surface::WALL, |id| FIRST_OBJECT + id.0 as u16)
-            }
+            Target::Solid(index) => self.stage.solids[index as usize]
+                .object
+                .map_or(surface::WALL, |id| FIRST_OBJECT + id.0 as u16),
         }
     }
 

@@ -104,7 +104,8 @@ fn bathroom(f: &mut Furnisher<'_>, room: usize) {
 }
 
 fn office(f: &mut Furnisher<'_>, room: usize) {
-    let desks = if f.rooms[room].area() > 20.0 { f.rng.random_range(2..=4) } else { f.rng.random_range(1..=2) };
+    let desks =
+        if f.rooms[room].area() > 20.0 { f.rng.random_range(2..=4) } else { f.rng.random_range(1..=2) };
     for _ in 0..desks {
         desk(f, room);
     }
@@ -263,7 +264,13 @@ fn desk(f: &mut Furnisher<'_>, room: usize) {
     if f.chance(0.4) {
         let lamp = f.size("lamp");
         let side = if f.chance(0.5) { 1.0 } else { -1.0 };
-        f.on_top(room, "lamp", desk, Vec2::new(-bounds.size.x * 0.5 + 0.2, side * (bounds.size.y * 0.5 - 0.2)), lamp);
+        f.on_top(
+            room,
+            "lamp",
+            desk,
+            Vec2::new(-bounds.size.x * 0.5 + 0.2, side * (bounds.size.y * 0.5 - 0.2)),
+            lamp,
+        );
     }
 }
 
@@ -302,9 +309,8 @@ fn chairs(f: &mut Furnisher<'_>, room: usize, table: ObjectId) {
             }
             let aside = if slots == 2 { (slot as f32 - 0.5) * bounds.size.y * 0.48 } else { 0.0 };
             let (gap, turn) = (f.between(0.03, 0.16), f.between(-0.12, 0.12));
-            let center = bounds.center.truncate()
-                + axis * (reach * 0.5 + size.x * 0.5 + gap)
-                + axis.perp() * aside;
+            let center =
+                bounds.center.truncate() + axis * (reach * 0.5 + size.x * 0.5 + gap) + axis.perp() * aside;
             let look = Vec2::from_angle(turn).rotate(-axis);
             let chair = standing(center, 0.0, size, look);
             f.place_colored(room, "chair", chair, 0.01, color.clone());
@@ -386,7 +392,8 @@ fn windows(f: &mut Furnisher<'_>, room: usize) {
         .filter(|object| object.object.category.as_str() == "window")
         .map(|object| object.object.bounds)
         .filter(|bounds| {
-            f.rooms[room].contains(bounds.center.truncate() + bounds.yaw.direction() * (bounds.size.x * 0.5 + 0.2))
+            f.rooms[room]
+                .contains(bounds.center.truncate() + bounds.yaw.direction() * (bounds.size.x * 0.5 + 0.2))
         })
         .collect();
     for window in windows {
@@ -397,8 +404,9 @@ fn windows(f: &mut Furnisher<'_>, room: usize) {
             let color = draw_color("curtain", &mut f.rng).to_owned();
             let bottom = (window.top() + 0.12 - size.z).max(0.01);
             for sign in [-1.0f32, 1.0] {
-                let center =
-                    face + inward * (size.x * 0.5 + 0.01) + side * sign * (window.size.y * 0.5 + size.y * 0.5 - 0.06);
+                let center = face
+                    + inward * (size.x * 0.5 + 0.01)
+                    + side * sign * (window.size.y * 0.5 + size.y * 0.5 - 0.06);
                 f.place_colored(room, "curtain", standing(center, bottom, size, inward), 0.0, color.clone());
             }
         }

@@ -133,7 +133,15 @@ pub struct Lighting {
 
 impl Default for Lighting {
     fn default() -> Self {
-        Self { sun_azimuth: 40.0, sun_elevation: 38.0, sun: 3.0, sky: 1.2, lamps: 1.0, warmth: 0.4, exposure: 1.0 }
+        Self {
+            sun_azimuth: 40.0,
+            sun_elevation: 38.0,
+            sun: 3.0,
+            sky: 1.2,
+            lamps: 1.0,
+            warmth: 0.4,
+            exposure: 1.0,
+        }
     }
 }
 
@@ -173,8 +181,7 @@ impl SynthScene {
 
     /// Whether a person of `radius` metres can stand at `p`: no wall and no furniture in the way.
     pub fn is_free(&self, p: Vec2, radius: f32) -> bool {
-        self.is_floor(p, radius)
-            && !self.objects.iter().any(|object| is_obstacle(&object.object, p, radius))
+        self.is_floor(p, radius) && !self.objects.iter().any(|object| is_obstacle(&object.object, p, radius))
     }
 
     /// Whether `p` is at least `radius` from every wall, or inside a doorway.

@@ -214,7 +214,8 @@ mod tests {
 
     #[test]
     fn a_ray_through_the_middle_meets_the_near_side() {
-        for shape in [Shape::Box, Shape::Rounded(0.1), Shape::Cylinder, Shape::Frustum(1.0), Shape::Ellipsoid] {
+        for shape in [Shape::Box, Shape::Rounded(0.1), Shape::Cylinder, Shape::Frustum(1.0), Shape::Ellipsoid]
+        {
             let t = part(shape).enter(Vec3::ZERO, Vec3::X, 1e-4, 100.0).unwrap();
             assert!((t - 2.5).abs() < 2e-3, "{shape:?} {t}");
             assert!(part(shape).enter(Vec3::new(0.0, 0.41, 0.0), Vec3::X, 1e-4, 100.0).is_none());

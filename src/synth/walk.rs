@@ -28,9 +28,8 @@ pub fn generate_walk(scene: &SynthScene, seed: u64, config: &SynthConfig) -> Wal
     let fov = rng.random_range(config.fov_degrees.0..=config.fov_degrees.1).to_radians();
     let seconds = rng.random_range(config.seconds.0..=config.seconds.1);
     let speed = rng.random_range(config.walking_speed.0..=config.walking_speed.1);
-    let height = rng
-        .random_range(config.camera_height.0..=config.camera_height.1)
-        .min(scene.lowest_ceiling() - 0.3);
+    let height =
+        rng.random_range(config.camera_height.0..=config.camera_height.1).min(scene.lowest_ceiling() - 0.3);
     let steps = (seconds * RATE).ceil() as usize + 1;
     let path = footpath(scene, speed, steps, &mut rng);
     let gaze = gaze(scene, &path, fov, &mut rng);
@@ -222,8 +221,11 @@ fn next_target(
     if here.is_empty() {
         return scene.rooms.get(room.unwrap_or(0)).map(|room| room.center().extend(1.2));
     }
-    let turning = |i: usize| wrap_angle(direction_to(position, scene.objects[i].object.bounds.center).0 - heading).abs();
-    let unseen = here.iter().copied().filter(|&i| !seen[i]).min_by(|&a, &b| turning(a).total_cmp(&turning(b)));
+    let turning = |i: usize| {
+        wrap_angle(direction_to(position, scene.objects[i].object.bounds.center).0 - heading).abs()
+    };
+    let unseen =
+        here.iter().copied().filter(|&i| !seen[i]).min_by(|&a, &b| turning(a).total_cmp(&turning(b)));
     let chosen = unseen.unwrap_or_else(|| {
         here.iter().for_each(|&i| seen[i] = false);
         here[rng.random_range(0..here.len())]
@@ -313,7 +315,8 @@ mod tests {
         for seed in 20..26 {
             let scene = generate_scene(seed, &config);
             let walk = generate_walk(&scene, seed, &config);
-            let visited = |room| walk.track.poses.iter().any(|p| scene.room_of(p.position.truncate()) == Some(room));
+            let visited =
+                |room| walk.track.poses.iter().any(|p| scene.room_of(p.position.truncate()) == Some(room));
             assert!((0..2).all(visited), "seed {seed}");
         }
     }

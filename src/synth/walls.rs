@@ -28,7 +28,9 @@ pub(super) fn build(scene: &SynthScene) -> Vec<(usize, Part)> {
         for (a, b) in room.edges() {
             let wall = Wall::new(scene, index, a, b);
             let holes = wall.holes(scene);
-            wall.pieces(room.height, &holes, |part| pieces.push((index, Part { material: room.wall, ..part })));
+            wall.pieces(room.height, &holes, |part| {
+                pieces.push((index, Part { material: room.wall, ..part }))
+            });
         }
     }
     pieces
@@ -104,9 +106,6 @@ impl Wall {
         let half = Vec3::new(along.1 - along.0, self.thickness, height.1 - height.0) * 0.5;
         let center = middle.extend((height.0 + height.1) * 0.5);
         let axes = Mat3::from_cols(self.along.extend(0.0), inward.extend(0.0), Vec3::Z);
-        Part {
-            axes,
-            ..Part::new(Shape::Box, center, half, super::material::Material::plain(Vec3::ONE))
-        }
+        Part { axes, ..Part::new(Shape::Box, center, half, super::material::Material::plain(Vec3::ONE)) }
     }
 }

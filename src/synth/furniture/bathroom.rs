@@ -73,11 +73,8 @@ fn towel(p: &mut Piece) {
     p.bar_y(0.0, z - 0.015, 0.012, (-y, y), steel);
     p.block([(-x, 0.0), (-y, -y + 0.02), (z - 0.025, z - 0.005)], steel);
     p.block([(-x, 0.0), (y - 0.02, y), (z - 0.025, z - 0.005)], steel);
-    let cloth = if p.chance(0.5) {
-        p.main.with_texture(Texture::Stripes, Vec3::splat(0.7), 0.05)
-    } else {
-        p.cloth()
-    };
+    let cloth =
+        if p.chance(0.5) { p.main.with_texture(Texture::Stripes, Vec3::splat(0.7), 0.05) } else { p.cloth() };
     p.soft([(0.0, x), (-y + 0.05, y - 0.05), (0.0, z)], 0.01, cloth);
 }
 

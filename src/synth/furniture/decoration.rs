@@ -153,8 +153,9 @@ fn picture(p: &mut Piece) {
     let (x, y, z) = p.reach();
     let frame = p.joinery();
     let card = Material::plain(Vec3::splat(0.75));
-    let hues: Vec<Vec3> =
-        (0..2).map(|i| color_linear(COLORS[(p.style.wrapping_mul(7) as usize + i * 5) % COLORS.len()])).collect();
+    let hues: Vec<Vec3> = (0..2)
+        .map(|i| color_linear(COLORS[(p.style.wrapping_mul(7) as usize + i * 5) % COLORS.len()]))
+        .collect();
     let art = Material::plain(hues[0]).with_texture(Texture::Painting, hues[1], 1.0).with_seed(p.style);
     p.block([(-x, x - 0.008), (-y, y), (0.0, z)], frame);
     p.block([(x - 0.012, x - 0.004), (-y + 0.025, y - 0.025), (0.025, z - 0.025)], card);

@@ -23,7 +23,11 @@ fn display(p: &mut Piece) -> Material {
     let hue = p.between(0.0, 1.0);
     let first = Vec3::new(0.04 + 0.1 * hue, 0.08, 0.2 - 0.1 * hue);
     let second = Vec3::new(0.25, 0.4 - 0.2 * hue, 0.55 * hue + 0.1);
-    Material::plain(first).with_texture(Texture::Screen, second, 1.0).with_glow(0.5).with_gloss(0.5).with_seed(p.style)
+    Material::plain(first)
+        .with_texture(Texture::Screen, second, 1.0)
+        .with_glow(0.5)
+        .with_gloss(0.5)
+        .with_seed(p.style)
 }
 
 fn fridge(p: &mut Piece) {
@@ -45,7 +49,8 @@ fn stove(p: &mut Piece) {
     p.block([(-x, x - 0.04), (-y, y), (0.04, z - 0.025)], body);
     p.block([(-x + 0.05, x - 0.1), (-y + 0.03, y - 0.03), (0.0, 0.04)], dark);
     p.block([(-x, x - 0.03), (-y, y), (z - 0.03, z - 0.012)], dark);
-    for (cx, cy, r) in [(-0.12, -0.14, 0.09), (-0.12, 0.14, 0.075), (0.12, -0.14, 0.075), (0.12, 0.14, 0.09)] {
+    for (cx, cy, r) in [(-0.12, -0.14, 0.09), (-0.12, 0.14, 0.075), (0.12, -0.14, 0.075), (0.12, 0.14, 0.09)]
+    {
         p.rod(cx, cy, r, (z - 0.014, z), steel);
         p.rod(cx, cy, r * 0.7, (z - 0.013, z - 0.0005), dark);
     }

@@ -208,7 +208,8 @@ mod tests {
     fn every_category_is_built_inside_its_box() {
         for (index, category) in CATEGORIES.iter().enumerate() {
             for style in 0..24u32 {
-                let size = draw_size(category, &mut stream(u64::from(style) * 64 + index as u64, Purpose::Furnish));
+                let size =
+                    draw_size(category, &mut stream(u64::from(style) * 64 + index as u64, Purpose::Furnish));
                 let built = build(category, size, None, style);
                 assert!(built.is_known && !built.parts.is_empty(), "{category}");
                 for part in &built.parts {

@@ -106,14 +106,7 @@ fn office_chair(p: &mut Piece) {
         );
         p.parts.push(spoke.turned(turn));
         let wheel = turn * Vec3::new(reach, 0.0, 0.035);
-        p.ball(
-            [
-                (wheel.x - 0.03, wheel.x + 0.03),
-                (wheel.y - 0.03, wheel.y + 0.03),
-                (0.0, 0.07),
-            ],
-            dark,
-        );
+        p.ball([(wheel.x - 0.03, wheel.x + 0.03), (wheel.y - 0.03, wheel.y + 0.03), (0.0, 0.07)], dark);
     }
     p.rod(0.0, 0.0, 0.028, (0.08, seat - 0.05), metal);
     p.soft([(-x * 0.8, x * 0.86), (-y * 0.82, y * 0.82), (seat - 0.08, seat)], 0.04, cloth);
