@@ -22,17 +22,15 @@ impl Linear {
 
 /// `second(gelu(first(x)))`, in one operation where both have a bias.
 pub fn gelu_mlp(x: &Tensor, first: &Linear, second: &Linear, gelu: Gelu) -> Result<Tensor> {
-    match (&first.bias, &second.bias) {
-        (Some(up), Some(down)) => ops::mlp(x, [&first.weight, up], [&second.weight, down], gelu),
-        _ => {
-            let hidden = first.forward(x)?;
-            let hidden = match gelu {
-                Gelu::Erf => ops::gelu_erf(&hidden)?,
-                Gelu::Tanh => ops::gelu_tanh(&hidden)?,
-            };
-            second.forward(&hidden)
-        }
+    if let (Some(up), Some(down)) = (&first.bias, &second.bias) {
+        return ops::mlp(x, [&first.weight, up], [&second.weight, down], gelu);
     }
+    let hidden = first.forward(x)?;
+    let hidden = match gelu {
+        Gelu::Erf => ops::gelu_erf(&hidden)?,
+        Gelu::Tanh => ops::gelu_tanh(&hidden)?,
+    };
+    second.forward(&hidden)
 }
 
 impl Module for Linear {
