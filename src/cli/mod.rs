@@ -5,6 +5,7 @@ mod bench;
 mod evaluate;
 mod inspect;
 mod output;
+mod progress;
 mod reconstruct;
 mod synth;
 mod train;

@@ -1,11 +1,95 @@
 //! `loc3r train`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Train a model on generated rooms.
-#[derive(Debug, Default, clap::Args)]
-pub(super) struct TrainArgs {}
+use anyhow::Context as _;
 
-pub(super) fn run(_args: TrainArgs) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("`loc3r train` is not part of this build")
+use super::output;
+use super::progress::TrainProgress;
+use crate::train::{RunDir, StageKind, TrainConfig, TrainEvent, pipeline};
+use crate::worker::CancelFlag;
+
+/// Train a model on generated rooms.
+///
+/// A preset runs its stages in order; each can be stopped at any moment and goes
+/// on with --resume. Example: loc3r train --preset mini --out runs/mini
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct TrainArgs {
+    /// What to train: a preset (tiny, mini) or one stage of mini (tower, camera, joint).
+    #[arg(long, default_value = "mini")]
+    preset: String,
+    /// A configuration file instead of a preset.
+    #[arg(long, conflicts_with = "preset")]
+    config: Option<PathBuf>,
+    /// Changes one setting, as in --set tower.steps=100; may be repeated.
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    set: Vec<String>,
+    /// The run folder.
+    #[arg(long, value_name = "RUN", required_unless_present = "print_config")]
+    out: Option<PathBuf>,
+    /// Goes on with the run in the folder.
+    #[arg(long)]
+    resume: bool,
+    /// Optimiser steps of every stage.
+    #[arg(long)]
+    steps: Option<u64>,
+    /// Takes finished stages from another run folder, as in --from tower=runs/a; may be repeated.
+    #[arg(long, value_name = "STAGE=RUN")]
+    from: Vec<String>,
+    /// Prints the configuration and stops.
+    #[arg(long)]
+    print_config: bool,
+}
+
+pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
+    let config = configuration(&args)?;
+    if args.print_config {
+        output::result(&config.to_toml()?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let out = args.out.context("--out RUN names the folder of the run")?;
+    let (run, config) = if args.resume && RunDir::open(&out).is_ok() {
+        let (run, stored) = RunDir::open(&out)?;
+        let config = if args.set.is_empty() && args.steps.is_none() {
+            stored
+        } else {
+            adjusted(&stored, &args.set, args.steps)?
+        };
+        (run, config)
+    } else {
+        (RunDir::create(&out, &config)?, config)
+    };
+    for assignment in &args.from {
+        let (stage, folder) = assignment.split_once('=').context("--from needs STAGE=RUN")?;
+        let kind =
+            stage_kind(stage).with_context(|| format!("{stage:?} is no stage: tower, camera or joint"))?;
+        pipeline::adopt_stage(&run, folder.as_ref(), kind)?;
+    }
+    let mut progress = TrainProgress::default();
+    pipeline::train(&run, &config, &CancelFlag::default(), &mut |event: &TrainEvent| progress.show(event))?;
+    output::result(&format!("{}", run.path().display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn configuration(args: &TrainArgs) -> anyhow::Result<TrainConfig> {
+    let config = match (&args.config, stage_kind(&args.preset)) {
+        (Some(path), _) => TrainConfig::from_file(path)?,
+        (None, Some(kind)) => TrainConfig { stages: vec![kind], ..TrainConfig::preset("mini")? },
+        (None, None) => TrainConfig::preset(&args.preset)?,
+    };
+    adjusted(&config, &args.set, args.steps)
+}
+
+fn adjusted(config: &TrainConfig, set: &[String], steps: Option<u64>) -> anyhow::Result<TrainConfig> {
+    let mut assignments: Vec<String> = Vec::new();
+    if let Some(steps) = steps {
+        assignments.extend(["tower", "camera", "joint"].map(|stage| format!("{stage}.steps={steps}")));
+    }
+    assignments.extend_from_slice(set);
+    Ok(config.with(&assignments)?)
+}
+
+fn stage_kind(name: &str) -> Option<StageKind> {
+    [StageKind::Tower, StageKind::Camera, StageKind::Joint].into_iter().find(|kind| kind.name() == name)
 }

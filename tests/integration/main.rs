@@ -3,5 +3,3 @@
 mod architecture;
 mod cut3r_parity;
 mod ops;
-#[cfg(feature = "ffmpeg")]
-mod video;

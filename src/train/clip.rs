@@ -1,0 +1,334 @@
+//! Rendered training clips with the truth that the stages need: per view the
+//! picture, per cell its category, colour and levelled point, per frame the pose.
+//!
+//! Cells: the grid of `2 * grid` x `2 * grid` squares of a picture, raster order
+//! (see [`crate::model::align::dense_head`]).
+
+use glam::{Vec2, Vec3};
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+use super::config::DataConfig;
+use crate::geometry::{AnchorFrame, BevPoint, CameraPose, ImageSize, Intrinsics, wrap_angle};
+use crate::model::align::planar::PlanarPose;
+use crate::scene::token_targets;
+use crate::synth::{
+    self, FIRST_OBJECT, Quality, RenderedView, Renderer, SynthConfig, SynthQuestion, SynthScene, Walk,
+    surface,
+};
+
+/// Class 0 of categories and colours: nothing was hit, or no colour applies.
+pub const NO_CLASS: u8 = 0;
+/// Names of the surfaces, classes 0 to 3 of the categories.
+const SURFACES: [&str; 4] = ["none", "wall", "floor", "ceiling"];
+
+/// Names of the category classes.
+pub fn category_names() -> Vec<String> {
+    SURFACES.iter().chain(synth::CATEGORIES).map(|&name| name.to_owned()).collect()
+}
+
+/// Names of the colour classes.
+pub fn color_names() -> Vec<String> {
+    std::iter::once(&"none").chain(synth::COLORS).map(|&name| name.to_owned()).collect()
+}
+
+/// Whether a category class is an object (not a surface).
+pub fn is_object(category: u8) -> bool {
+    usize::from(category) >= SURFACES.len()
+}
+
+/// One picture with its truth.
+#[derive(Debug, Clone)]
+pub struct ClipView {
+    /// Row-major RGB of the square picture.
+    pub rgb: Vec<u8>,
+    /// Category class per cell.
+    pub category: Vec<u8>,
+    /// Colour class per cell; [`NO_CLASS`] on surfaces.
+    pub color: Vec<u8>,
+    /// Per cell: right and forward of the camera, height above the floor, metres;
+    /// not finite where nothing was hit.
+    pub point: Vec<Vec3>,
+    /// Levelled motion from this view to the first one of the clip.
+    pub planar: PlanarPose,
+    /// Camera height (m), pitch, roll (radians), ln(fx / width), ln(fy / height).
+    pub view: [f32; 5],
+    /// Bev position per token of the pooled grid.
+    pub targets: Vec<Option<BevPoint>>,
+}
+
+/// Views of one walk through one scene.
+#[derive(Debug, Clone)]
+pub struct Clip {
+    /// In order of time.
+    pub views: Vec<ClipView>,
+    /// Questions about the walk, bev space of the first view; empty unless asked for.
+    pub questions: Vec<SynthQuestion>,
+    /// Centres of the scene's objects in the bev space, by object number.
+    pub objects: Vec<BevPoint>,
+}
+
+/// Which views of a walk make a clip.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ViewChoice {
+    /// `views` frames, neighbours `gap` seconds apart, from somewhere in the walk.
+    Burst {
+        /// How many.
+        views: usize,
+        /// Shortest and longest distance of neighbours, seconds.
+        gap: (f32, f32),
+    },
+    /// `views` frames spread evenly over the whole walk, as the model samples videos.
+    Spread {
+        /// How many.
+        views: usize,
+    },
+}
+
+/// Makes clips.
+#[derive(Debug, Clone, Copy)]
+pub struct ClipMaker {
+    /// Rooms and pictures.
+    pub data: DataConfig,
+    /// Side of the square picture, pixels.
+    pub image_size: u32,
+    /// Side of the grid of vision tokens.
+    pub grid: usize,
+    /// Side of the pooled grid.
+    pub pooled_grid: usize,
+    /// Which views.
+    pub choice: ViewChoice,
+    /// Number of situated questions.
+    pub questions: usize,
+}
+
+impl ClipMaker {
+    /// The clip of a scene seed.
+    pub fn make(&self, seed: u64) -> Clip {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x636c_6970);
+        let config = SynthConfig {
+            seconds: self.data.seconds,
+            fov_degrees: self.data.fov_degrees,
+            video_size: video_size(&mut rng),
+            ..SynthConfig::training()
+        };
+        let scene = synth::generate_scene(seed, &config);
+        let walk = synth::generate_walk(&scene, seed, &config);
+        let frames = self.choice.frames(&walk, &mut rng);
+        self.render(&scene, &walk, &frames)
+    }
+
+    fn render(&self, scene: &SynthScene, walk: &Walk, frames: &[usize]) -> Clip {
+        let renderer = Renderer::new(scene);
+        let square = ImageSize::new(self.image_size, self.image_size);
+        let intrinsics = walk.intrinsics.resized(square);
+        let Some(anchor) = frames.first().map(|&f| AnchorFrame::from_first_camera(&walk.track.poses[f]))
+        else {
+            return Clip { views: Vec::new(), questions: Vec::new(), objects: Vec::new() };
+        };
+        let classes = ObjectClasses::of(scene);
+        let views = frames
+            .iter()
+            .map(|&f| {
+                let pose = walk.track.poses[f];
+                let rendered = renderer.render(&pose, &intrinsics, Quality::Fast);
+                self.view(rendered, &pose, &anchor, &intrinsics, &classes)
+            })
+            .collect();
+        let objects = scene.objects().map(|object| anchor.bev_from_world(object.bounds.center)).collect();
+        Clip { views, questions: Vec::new(), objects }
+    }
+
+    fn view(
+        &self,
+        rendered: RenderedView,
+        pose: &CameraPose,
+        anchor: &AnchorFrame,
+        intrinsics: &Intrinsics,
+        classes: &ObjectClasses,
+    ) -> ClipView {
+        let level = AnchorFrame::from_first_camera(pose);
+        let camera_height = pose.position.z;
+        let in_anchor = anchor.anchor_pose(pose);
+        let side = 2 * self.grid;
+        let cells = CellReader { rendered: &rendered, pose, level: &level, intrinsics, camera_height, side };
+        let (mut category, mut color, mut point) = (Vec::new(), Vec::new(), Vec::new());
+        for cell in 0..side * side {
+            let (id, position) = cells.read(cell);
+            let (c, k) = classes.of_id(id);
+            category.push(c);
+            color.push(k);
+            point.push(position);
+        }
+        let size = intrinsics.size;
+        let grid = (self.pooled_grid, self.pooled_grid);
+        let targets = token_targets(&rendered.depth, size, intrinsics, &in_anchor, grid);
+        let yaw = wrap_angle(in_anchor.heading().radians() - std::f32::consts::FRAC_PI_2);
+        ClipView {
+            rgb: rendered.rgb,
+            category,
+            color,
+            point,
+            planar: PlanarPose { shift: in_anchor.position.truncate(), yaw },
+            view: [
+                camera_height,
+                pose.pitch(),
+                roll(pose),
+                (intrinsics.focal.x / size.width as f32).ln(),
+                (intrinsics.focal.y / size.height as f32).ln(),
+            ],
+            targets,
+        }
+    }
+}
+
+impl ViewChoice {
+    fn frames(self, walk: &Walk, rng: &mut ChaCha8Rng) -> Vec<usize> {
+        let count = walk.track.poses.len();
+        match self {
+            Self::Spread { views } => {
+                (0..views).map(|k| k * count.saturating_sub(1) / views.saturating_sub(1).max(1)).collect()
+            }
+            Self::Burst { views, gap } => {
+                let gaps: Vec<usize> = (1..views)
+                    .map(|_| ((rng.random_range(gap.0..=gap.1) * walk.fps).round() as usize).max(1))
+                    .collect();
+                let span: usize = gaps.iter().sum();
+                let mut frame = rng.random_range(0..count.saturating_sub(span).max(1));
+                let mut frames = vec![frame];
+                for gap in gaps {
+                    frame = (frame + gap).min(count - 1);
+                    frames.push(frame);
+                }
+                frames
+            }
+        }
+    }
+}
+
+/// A common video shape; pictures are squashed to a square later.
+fn video_size(rng: &mut ChaCha8Rng) -> ImageSize {
+    const SIZES: [(u32, u32); 5] = [(640, 480), (640, 480), (854, 480), (720, 480), (480, 480)];
+    let (width, height) = SIZES[rng.random_range(0..SIZES.len())];
+    ImageSize::new(width, height)
+}
+
+/// Turn about the viewing direction, radians, clockwise seen from behind.
+fn roll(pose: &CameraPose) -> f32 {
+    let level = CameraPose::looking(pose.position, pose.heading(), pose.pitch(), 0.0);
+    let right = level.camera_from_world(pose.position + pose.right());
+    right.y.atan2(right.x)
+}
+
+/// Category and colour class of every object id.
+struct ObjectClasses(Vec<(u8, u8)>);
+
+impl ObjectClasses {
+    fn of(scene: &SynthScene) -> Self {
+        let class =
+            |index: Option<usize>, offset: usize| index.map_or(NO_CLASS, |index| (index + offset) as u8);
+        Self(
+            scene
+                .objects()
+                .map(|object| {
+                    let category = class(synth::category_index(&object.category), SURFACES.len());
+                    let color = class(object.color.as_deref().and_then(synth::color_index), 1);
+                    (category, color)
+                })
+                .collect(),
+        )
+    }
+
+    fn of_id(&self, id: u16) -> (u8, u8) {
+        match id {
+            surface::NONE => (0, NO_CLASS),
+            surface::WALL => (1, NO_CLASS),
+            surface::FLOOR => (2, NO_CLASS),
+            surface::CEILING => (3, NO_CLASS),
+            id => id
+                .checked_sub(FIRST_OBJECT)
+                .and_then(|k| self.0.get(usize::from(k)))
+                .copied()
+                .unwrap_or((NO_CLASS, NO_CLASS)),
+        }
+    }
+}
+
+/// Reads the pixels of a cell: the most frequent id and the mean point of its pixels.
+struct CellReader<'a> {
+    rendered: &'a RenderedView,
+    pose: &'a CameraPose,
+    level: &'a AnchorFrame,
+    intrinsics: &'a Intrinsics,
+    camera_height: f32,
+    side: usize,
+}
+
+impl CellReader<'_> {
+    fn read(&self, cell: usize) -> (u16, Vec3) {
+        let (width, height) = (self.rendered.size.width as usize, self.rendered.size.height as usize);
+        let (row, column) = (cell / self.side, cell % self.side);
+        let rows = row * height / self.side..(row + 1) * height / self.side;
+        let columns = column * width / self.side..(column + 1) * width / self.side;
+        let pixels: Vec<usize> = rows.flat_map(|v| columns.clone().map(move |u| v * width + u)).collect();
+        let mut counts: Vec<(u16, usize)> = Vec::new();
+        for &pixel in &pixels {
+            let id = self.rendered.ids[pixel];
+            match counts.iter_mut().find(|(known, _)| *known == id) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((id, 1)),
+            }
+        }
+        let id = counts.iter().max_by_key(|(_, count)| *count).map_or(surface::NONE, |(id, _)| *id);
+        let (mut sum, mut count) = (Vec3::ZERO, 0.0);
+        for &pixel in pixels.iter().filter(|&&pixel| self.rendered.ids[pixel] == id) {
+            let depth = self.rendered.depth[pixel];
+            if depth.is_finite() && depth > 0.0 {
+                let uv = Vec2::new((pixel % width) as f32 + 0.5, (pixel / width) as f32 + 0.5);
+                sum += self
+                    .level
+                    .anchor_from_world(self.pose.world_from_camera(self.intrinsics.unproject(uv, depth)));
+                count += 1.0;
+            }
+        }
+        if count == 0.0 {
+            return (id, Vec3::NAN);
+        }
+        (id, sum / count + Vec3::Z * self.camera_height)
+    }
+}
+
+impl ClipView {
+    /// The view in a mirror: left and right exchanged. Poses of a mirrored clip fit together.
+    #[must_use]
+    pub fn mirrored(&self) -> Self {
+        let side = (self.category.len() as f64).sqrt().round() as usize;
+        let width = ((self.rgb.len() / 3) as f64).sqrt().round() as usize;
+        let flip = |values: &[u8]| mirror(values, side);
+        let rgb = self
+            .rgb
+            .chunks_exact(3 * width)
+            .flat_map(|row| row.chunks_exact(3).rev().flatten().copied())
+            .collect();
+        let [height, pitch, roll, fx, fy] = self.view;
+        Self {
+            rgb,
+            category: flip(&self.category),
+            color: flip(&self.color),
+            point: mirror(&self.point, side).into_iter().map(|p| Vec3::new(-p.x, p.y, p.z)).collect(),
+            planar: PlanarPose {
+                shift: Vec2::new(-self.planar.shift.x, self.planar.shift.y),
+                yaw: -self.planar.yaw,
+            },
+            view: [height, pitch, -roll, fx, fy],
+            targets: mirror(&self.targets, (self.targets.len() as f64).sqrt().round() as usize)
+                .into_iter()
+                .map(|target| target.map(|p| BevPoint::new(-p.x, p.y)))
+                .collect(),
+        }
+    }
+}
+
+fn mirror<T: Copy>(values: &[T], side: usize) -> Vec<T> {
+    values.chunks_exact(side.max(1)).flat_map(|row| row.iter().rev().copied()).collect()
+}

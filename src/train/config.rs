@@ -1,0 +1,328 @@
+//! What a run trains, on what, for how long. One TOML file; presets are files in
+//! `assets/configs`, single values are set by dotted path (`tower.steps=100`).
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use toml::Value;
+
+use super::TrainError;
+use super::optimizer::AdamWConfig;
+
+/// A whole run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Name of the model preset.
+    pub model: String,
+    /// Decides initial weights and all data.
+    pub seed: u64,
+    /// Stages in order.
+    pub stages: Vec<StageKind>,
+    /// Batches whose mean gradient makes one step; each is computed on its own thread.
+    pub micro_batches: usize,
+    /// Seconds between checkpoints.
+    pub checkpoint_secs: f64,
+    /// AdamW.
+    pub optimizer: AdamWConfig,
+    /// Rooms, walks and pictures.
+    pub data: DataConfig,
+    /// Figures on held-out seeds.
+    pub validation: ValidationConfig,
+    /// Vision tower and dense head on single frames.
+    pub tower: DenseStageConfig,
+    /// Matching and poses on clips, tower frozen.
+    pub camera: DenseStageConfig,
+    /// Language model, projections and heads; tower and camera frozen.
+    pub joint: JointConfig,
+}
+
+/// A part of the curriculum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StageKind {
+    /// Vision tower with the dense head.
+    Tower,
+    /// Camera encoder on the frozen tower.
+    Camera,
+    /// Joint objective on frozen tower and camera encoder.
+    Joint,
+}
+
+impl StageKind {
+    /// Name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tower => "tower",
+            Self::Camera => "camera",
+            Self::Joint => "joint",
+        }
+    }
+}
+
+/// Rooms, walks and pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// Shortest and longest walk, seconds.
+    pub seconds: (f32, f32),
+    /// Smallest and largest horizontal field of view, degrees.
+    pub fov_degrees: (f32, f32),
+    /// Whether pictures are varied in light, sharpness and noise.
+    pub augment: bool,
+}
+
+/// Figures on held-out seeds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ValidationConfig {
+    /// Steps between validations; 0 validates only at the end.
+    pub every: u64,
+    /// First scene seed; below the seeds kept for evaluation.
+    pub first_seed: u64,
+    /// Number of scenes.
+    pub clips: u64,
+}
+
+/// Weights of the terms on single frames and pairs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DenseWeights {
+    /// Category of cells, cross entropy.
+    pub category: f64,
+    /// Colour of cells on objects, cross entropy.
+    pub color: f64,
+    /// Metric point of cells, Laplace likelihood.
+    pub point: f64,
+    /// Camera height, tilt and focal lengths, absolute error.
+    pub view: f64,
+    /// Partners of cells in other frames, cross entropy.
+    pub matching: f64,
+    /// Relative pose from soft matches.
+    pub motion: f64,
+}
+
+/// A stage on frames and pairs of frames (tower, camera).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DenseStageConfig {
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Clips in a micro-batch.
+    pub clips: usize,
+    /// Frames of a clip.
+    pub views: usize,
+    /// How often a rendered clip is used, on average.
+    pub reuse: u64,
+    /// Earlier steps whose clips are used again.
+    pub pool_steps: u64,
+    /// Loss weights.
+    pub weights: DenseWeights,
+}
+
+/// Where the joint stage takes its camera tokens from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CameraSource {
+    /// True poses with noise.
+    Truth,
+    /// The camera encoder.
+    Estimated,
+    /// No camera tokens (ablation).
+    None,
+}
+
+/// Weights of the joint objective: L = answer + layout + situation (position + orientation) + mention.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JointWeights {
+    /// Answer tokens, cross entropy.
+    pub answer: f64,
+    /// λ_BEV, layout (the paper: 0.05).
+    pub layout: f64,
+    /// λ_sit, position and orientation together (the paper: 0.075).
+    pub situation: f64,
+    /// λ_ori within the situation (the paper: 3.5).
+    pub orientation: f64,
+    /// Position of the object that a noun names, read at a middle layer (not in the paper).
+    pub mention: f64,
+}
+
+/// The joint stage.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JointConfig {
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Clips in a micro-batch.
+    pub clips: usize,
+    /// Situations with a question packed behind each clip.
+    pub situations: usize,
+    /// How often a rendered clip is used, on average.
+    pub reuse: u64,
+    /// Earlier steps whose clips are used again.
+    pub pool_steps: u64,
+    /// Source of the camera tokens.
+    pub camera: CameraSource,
+    /// Noise on true poses: metres, radians (standard deviation at the end of a clip).
+    pub pose_noise: (f32, f32),
+    /// Share of clips whose camera tokens are blanked.
+    pub camera_dropout: f64,
+    /// Layer after which nouns are read, counted from 1.
+    pub mention_layer: usize,
+    /// Loss weights.
+    pub weights: JointWeights,
+}
+
+impl TrainConfig {
+    /// Names accepted by [`Self::preset`].
+    pub const PRESETS: [&str; 2] = ["tiny", "mini"];
+
+    /// A preset by name.
+    pub fn preset(name: &str) -> Result<Self, TrainError> {
+        let text = match name {
+            "tiny" => include_str!("../../assets/configs/tiny.toml"),
+            "mini" => include_str!("../../assets/configs/mini.toml"),
+            _ => {
+                return Err(TrainError::Config {
+                    reason: format!(
+                        "there is no preset {name:?}; choose one of {}",
+                        Self::PRESETS.join(", ")
+                    ),
+                });
+            }
+        };
+        Self::from_toml(text, name)
+    }
+
+    /// Reads a file.
+    pub fn from_file(path: &Path) -> Result<Self, TrainError> {
+        let text = std::fs::read_to_string(path).map_err(|error| TrainError::file(path, error))?;
+        Self::from_toml(&text, &path.display().to_string())
+    }
+
+    fn from_toml(text: &str, source: &str) -> Result<Self, TrainError> {
+        let config: Self = toml::from_str(text)
+            .map_err(|error| TrainError::Config { reason: format!("{source}: {error}") })?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// As TOML.
+    pub fn to_toml(&self) -> Result<String, TrainError> {
+        toml::to_string(self).map_err(|error| TrainError::Config { reason: error.to_string() })
+    }
+
+    /// The configuration with `assignments` like `tower.steps=100` applied.
+    pub fn with(&self, assignments: &[String]) -> Result<Self, TrainError> {
+        let wrong = |reason: String| TrainError::Config { reason };
+        let mut value = Value::try_from(self).map_err(|error| wrong(error.to_string()))?;
+        for assignment in assignments {
+            let (path, text) = assignment
+                .split_once('=')
+                .ok_or_else(|| wrong(format!("{assignment:?} is not of the form name=value")))?;
+            let slot = slot_of(&mut value, path.trim())?;
+            *slot = parse_like(slot, text.trim())
+                .map_err(|reason| wrong(format!("{path} = {text}: {reason}")))?;
+        }
+        let config: Self = value.try_into().map_err(|error: toml::de::Error| wrong(error.to_string()))?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn validate(&self) -> Result<(), TrainError> {
+        let seeds = self.validation.first_seed + self.validation.clips;
+        let rules = [
+            (crate::model::ModelConfig::preset(&self.model).is_some(), "model must name a model preset"),
+            (
+                seeds <= crate::synth::HELD_OUT_SEEDS,
+                "validation.first_seed reaches into the seeds kept for evaluation",
+            ),
+            (
+                self.data.seconds.0 > 1.0 && self.data.seconds.1 >= self.data.seconds.0,
+                "data.seconds must rise from more than 1",
+            ),
+            (
+                self.tower.clips > 0 && self.camera.clips > 0 && self.joint.clips > 0,
+                "every stage needs clips",
+            ),
+            (
+                self.tower.views > 1 && self.camera.views > 1,
+                "tower.views and camera.views must be at least 2",
+            ),
+            (
+                self.tower.reuse > 0 && self.camera.reuse > 0 && self.joint.reuse > 0,
+                "reuse must be at least 1",
+            ),
+            (self.micro_batches > 0, "micro_batches must be at least 1"),
+            (self.joint.situations > 0, "joint.situations must be at least 1"),
+        ];
+        match rules.iter().find(|(holds, _)| !holds) {
+            None => Ok(()),
+            Some((_, rule)) => Err(TrainError::Config { reason: (*rule).to_owned() }),
+        }
+    }
+}
+
+/// The value at a dotted path.
+fn slot_of<'a>(value: &'a mut Value, path: &str) -> Result<&'a mut Value, TrainError> {
+    let mut slot = value;
+    for key in path.split('.') {
+        let Value::Table(table) = slot else {
+            return Err(TrainError::Config { reason: format!("{path} is not a setting") });
+        };
+        let names: Vec<String> = table.keys().cloned().collect();
+        slot = table.get_mut(key).ok_or_else(|| TrainError::Config {
+            reason: format!("there is no setting {path}; at {key} it can go on with {}", names.join(", ")),
+        })?;
+    }
+    Ok(slot)
+}
+
+/// Parses `text` as a value of the kind of `old`.
+fn parse_like(old: &Value, text: &str) -> Result<Value, String> {
+    let expected = |kind: &str| format!("{kind} expected");
+    match old {
+        Value::Integer(_) => text.parse().map(Value::Integer).map_err(|_error| expected("a whole number")),
+        Value::Float(_) => text.parse().map(Value::Float).map_err(|_error| expected("a number")),
+        Value::Boolean(_) => text.parse().map(Value::Boolean).map_err(|_error| expected("true or false")),
+        Value::String(_) => Ok(Value::String(text.trim_matches('"').to_owned())),
+        _ => {
+            let table: toml::Table =
+                toml::from_str(&format!("v = {text}")).map_err(|error| error.to_string())?;
+            table.get("v").cloned().ok_or_else(|| expected("a value"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_are_valid_and_survive_toml() {
+        for name in TrainConfig::PRESETS {
+            let config = TrainConfig::preset(name).unwrap();
+            let text = config.to_toml().unwrap();
+            assert_eq!(TrainConfig::from_toml(&text, "test").unwrap(), config);
+        }
+    }
+
+    #[test]
+    fn settings_are_changed_by_dotted_path() {
+        let set = |text: &str| TrainConfig::preset("tiny").unwrap().with(&[text.to_owned()]);
+        assert_eq!(set("tower.steps=7").unwrap().tower.steps, 7);
+        assert_eq!(set("joint.camera=none").unwrap().joint.camera, CameraSource::None);
+        assert_eq!(set("tower.weights.motion=0.5").unwrap().tower.weights.motion, 0.5);
+        assert_eq!(set("data.seconds=[4.0, 5.0]").unwrap().data.seconds, (4.0, 5.0));
+        assert_eq!(set("stages=[\"joint\"]").unwrap().stages, [StageKind::Joint]);
+        let message = set("tower.step=7").unwrap_err().to_string();
+        assert!(message.contains("tower.step") && message.contains("steps"), "{message}");
+        assert!(set("tower.steps=many").unwrap_err().to_string().contains("whole number"));
+        assert!(set("validation.first_seed=9000000").unwrap_err().to_string().contains("evaluation"));
+    }
+}

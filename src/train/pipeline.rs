@@ -1,0 +1,140 @@
+//! A whole run: builds the network, runs its stages in order, each from where it
+//! was left.
+
+use std::path::Path;
+
+use candle_core::Device;
+
+use super::clip::{category_names, color_names};
+use super::dense_stage::DenseStage;
+use super::stage::Runner;
+use super::{RunDir, StageKind, TrainConfig, TrainError, TrainEvent, Variables};
+use crate::model::align::{AlignConfig, AlignedCamera};
+use crate::model::config::CameraEncoderConfig;
+use crate::model::network::CAMERA_PREFIX;
+use crate::model::{ModelConfig, Network};
+use crate::worker::CancelFlag;
+
+/// Width of a camera token of the models trained here.
+const CAMERA_TOKEN_DIM: usize = 32;
+
+/// The model that a run trains: its preset with our camera encoder.
+///
+/// # Errors
+/// When the preset does not exist.
+pub fn model_config(config: &TrainConfig) -> Result<ModelConfig, TrainError> {
+    let mut model = ModelConfig::preset(&config.model).ok_or_else(|| TrainError::Config {
+        reason: format!("there is no model preset {:?}", config.model),
+    })?;
+    let mut align = AlignConfig::new(category_names(), color_names());
+    if model.vision.hidden_size < 64 {
+        align.dense.descriptor_dim = 8;
+        align.dense.descriptor_hidden = 16;
+    }
+    model.camera = CameraEncoderConfig::Aligned(align);
+    model.camera_token_dim = CAMERA_TOKEN_DIM;
+    Ok(model)
+}
+
+/// The network of a run with its variables.
+pub struct TrainedModel {
+    /// Sizes.
+    pub config: ModelConfig,
+    /// Tower, projector, language model, heads.
+    pub network: Network,
+    /// Camera encoder.
+    pub camera: AlignedCamera,
+    /// The variables of both.
+    pub variables: Variables,
+}
+
+impl TrainedModel {
+    /// A freshly initialised model.
+    pub fn new(config: &TrainConfig) -> Result<Self, TrainError> {
+        let model = model_config(config)?;
+        let CameraEncoderConfig::Aligned(align) = &model.camera else {
+            return Err(TrainError::Config {
+                reason: "only the aligned camera encoder is trained here".to_owned(),
+            });
+        };
+        let variables = Variables::new(config.seed);
+        let root = variables.builder(&Device::Cpu);
+        let network = Network::new(&model, &root)?;
+        let camera =
+            AlignedCamera::new(align, model.vision.hidden_size, CAMERA_TOKEN_DIM, root.pp(CAMERA_PREFIX))?;
+        Ok(Self { config: model, network, camera, variables })
+    }
+}
+
+/// Runs the stages of `config` in the folder `run`; stages that are finished are skipped.
+///
+/// # Errors
+/// [`TrainError::Stopped`] when `stop` was raised.
+pub fn train(
+    run: &RunDir,
+    config: &TrainConfig,
+    stop: &CancelFlag,
+    observer: &mut dyn FnMut(&TrainEvent),
+) -> Result<(), TrainError> {
+    let model = TrainedModel::new(config)?;
+    if let Some(newest) = newest_checkpoint(run)? {
+        run.load_variables(newest.name(), &model.variables, &Device::Cpu)?;
+    }
+    let threads = rayon::ThreadPoolBuilder::new()
+        .num_threads(config.micro_batches)
+        .thread_name(|k| format!("micro-batch {k}"))
+        .build()
+        .map_err(|error| TrainError::Config {
+            reason: format!("no threads for {} micro-batches: {error}", config.micro_batches),
+        })?;
+    let mut runner =
+        Runner { run, config, variables: &model.variables, threads: &threads, stop: stop.clone(), observer };
+    for &kind in &config.stages {
+        if run.progress(kind.name())?.is_some_and(|progress| progress.finished) {
+            continue;
+        }
+        match kind {
+            StageKind::Tower | StageKind::Camera => {
+                let stage = DenseStage::new(
+                    kind,
+                    config,
+                    &model.config,
+                    &model.network,
+                    &model.camera,
+                    &model.variables,
+                );
+                runner.run_stage(&stage)?;
+            }
+            StageKind::Joint => {
+                return Err(TrainError::Config {
+                    reason: "the joint stage is not part of this build".to_owned(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The last stage that has a checkpoint.
+fn newest_checkpoint(run: &RunDir) -> Result<Option<StageKind>, TrainError> {
+    for kind in [StageKind::Joint, StageKind::Camera, StageKind::Tower] {
+        if run.progress(kind.name())?.is_some() {
+            return Ok(Some(kind));
+        }
+    }
+    Ok(None)
+}
+
+/// Copies the checkpoint of a stage of another run into this one, as a finished stage.
+///
+/// # Errors
+/// When the other run has no such checkpoint.
+pub fn adopt_stage(run: &RunDir, other: &Path, kind: StageKind) -> Result<(), TrainError> {
+    let (from, _) = RunDir::open(other)?;
+    if from.progress(kind.name())?.is_none() {
+        return Err(TrainError::Config {
+            reason: format!("{} has no checkpoint of stage {}", other.display(), kind.name()),
+        });
+    }
+    run.adopt(&from.checkpoint(kind.name()), kind.name())
+}

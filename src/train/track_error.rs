@@ -1,0 +1,78 @@
+//! Errors of planar camera tracks against the truth.
+
+use super::Metrics;
+use crate::geometry::wrap_angle;
+use crate::model::align::planar::PlanarPose;
+
+/// Errors collected over clips.
+#[derive(Debug, Default)]
+pub struct TrackErrors {
+    step_yaw: Vec<f32>,
+    step_shift: Vec<f32>,
+    yaw: Vec<f32>,
+    position: Vec<f32>,
+    per_path: Vec<f32>,
+    true_step_yaw: Vec<f32>,
+    true_distance: Vec<f32>,
+}
+
+impl TrackErrors {
+    /// Adds one clip: poses in the levelled space of the first frame.
+    pub fn add(&mut self, found: &[PlanarPose], truth: &[PlanarPose]) {
+        let path: f32 = truth.windows(2).map(|w| w[0].shift.distance(w[1].shift)).sum();
+        let mut worst_free = Vec::new();
+        for k in 1..truth.len().min(found.len()) {
+            let step = |track: &[PlanarPose]| track[k - 1].inverse().compose(&track[k]);
+            let (step_found, step_truth) = (step(found), step(truth));
+            self.step_yaw.push(wrap_angle(step_found.yaw - step_truth.yaw).abs());
+            self.true_step_yaw.push(step_truth.yaw.abs());
+            self.step_shift.push(step_found.shift.distance(step_truth.shift));
+            self.yaw.push(wrap_angle(found[k].yaw - truth[k].yaw).abs());
+            let error = found[k].shift.distance(truth[k].shift);
+            self.position.push(error);
+            self.true_distance.push(truth[k].shift.length());
+            worst_free.push(error);
+        }
+        if path > 0.1 && !worst_free.is_empty() {
+            self.per_path.push(worst_free.iter().sum::<f32>() / worst_free.len() as f32 / path);
+        }
+    }
+
+    /// Medians and means.
+    pub fn metrics(mut self) -> Metrics {
+        let mut median = |values: fn(&mut Self) -> &mut Vec<f32>| {
+            let values = values(&mut self);
+            values.sort_by(f32::total_cmp);
+            f64::from(values.get(values.len() / 2).copied().unwrap_or(0.0))
+        };
+        Metrics::from([
+            ("camera_step_yaw_error_deg".to_owned(), median(|e| &mut e.step_yaw).to_degrees()),
+            ("camera_step_yaw_still_deg".to_owned(), median(|e| &mut e.true_step_yaw).to_degrees()),
+            ("camera_step_shift_error_m".to_owned(), median(|e| &mut e.step_shift)),
+            ("camera_yaw_error_deg".to_owned(), median(|e| &mut e.yaw).to_degrees()),
+            ("camera_position_error_m".to_owned(), median(|e| &mut e.position)),
+            ("camera_position_still_m".to_owned(), median(|e| &mut e.true_distance)),
+            ("camera_error_per_path".to_owned(), median(|e| &mut e.per_path)),
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use glam::Vec2;
+
+    #[test]
+    fn a_turned_track_has_yaw_but_no_step_error() {
+        let truth: Vec<PlanarPose> =
+            (0..4).map(|k| PlanarPose { shift: Vec2::new(k as f32, 0.0), yaw: 0.1 * k as f32 }).collect();
+        let turned: Vec<PlanarPose> =
+            truth.iter().map(|p| PlanarPose { shift: Vec2::ZERO, yaw: 0.5 }.compose(p)).collect();
+        let mut errors = TrackErrors::default();
+        errors.add(&turned, &truth);
+        let metrics = errors.metrics();
+        assert!(metrics["camera_step_yaw_error_deg"] < 0.01);
+        assert!((metrics["camera_yaw_error_deg"] - 0.5f64.to_degrees()).abs() < 0.01);
+        assert!((metrics["camera_position_still_m"] - 2.0).abs() < 1e-6);
+    }
+}

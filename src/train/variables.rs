@@ -1,0 +1,115 @@
+//! The trainable variables of a run by name: chosen for a stage, saved, loaded.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::PoisonError;
+
+use candle_core::{DType, Device, Tensor, Var};
+use candle_nn::VarBuilder;
+
+use super::TrainError;
+use crate::model::SeededVariables;
+
+/// Named variables, shared by clones; made on first use from the run's seed.
+#[derive(Debug, Clone)]
+pub struct Variables {
+    source: SeededVariables,
+}
+
+impl Variables {
+    /// No variables yet; `seed` decides the values of those to come.
+    pub fn new(seed: u64) -> Self {
+        Self { source: SeededVariables::new(seed) }
+    }
+
+    /// A builder that creates missing variables (f32).
+    pub fn builder(&self, device: &Device) -> VarBuilder<'static> {
+        self.source.builder(DType::F32, device)
+    }
+
+    /// Name and variable of everything whose name starts with one of `prefixes`, in order of names.
+    pub fn with_prefixes(&self, prefixes: &[&str]) -> Vec<(String, Var)> {
+        let map = self.source.var_map();
+        let map = map.data().lock().unwrap_or_else(PoisonError::into_inner);
+        let chosen: BTreeMap<String, Var> = map
+            .iter()
+            .filter(|(name, _)| prefixes.iter().any(|prefix| name.starts_with(prefix)))
+            .map(|(name, var)| (name.clone(), var.clone()))
+            .collect();
+        chosen.into_iter().collect()
+    }
+
+    /// All variables by name.
+    pub fn tensors(&self) -> HashMap<String, Tensor> {
+        self.with_prefixes(&[""]).into_iter().map(|(name, var)| (name, var.as_tensor().clone())).collect()
+    }
+
+    /// Writes all variables, replacing the file at once.
+    pub fn save(&self, path: &Path) -> Result<(), TrainError> {
+        let partial = path.with_extension("partial");
+        candle_core::safetensors::save(&self.tensors(), &partial)?;
+        std::fs::rename(&partial, path).map_err(|error| TrainError::file(path, error))
+    }
+
+    /// Reads variables from a file: known ones take the file's values (shapes must
+    /// agree), unknown ones are added. Returns how many were read.
+    pub fn load(&self, path: &Path, device: &Device) -> Result<usize, TrainError> {
+        let wrong = |reason: String| TrainError::Checkpoint { path: path.to_owned(), reason };
+        let tensors =
+            candle_core::safetensors::load(path, device).map_err(|error| wrong(error.to_string()))?;
+        let count = tensors.len();
+        let map = self.source.var_map();
+        let mut map = map.data().lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, tensor) in tensors.into_iter().collect::<BTreeMap<_, _>>() {
+            let tensor = tensor.to_dtype(DType::F32)?;
+            match map.get(&name) {
+                Some(var) if var.dims() == tensor.dims() => var.set(&tensor)?,
+                Some(var) => {
+                    let (found, needed) = (tensor.dims(), var.dims());
+                    return Err(wrong(format!("{name} has shape {found:?}, this model needs {needed:?}")));
+                }
+                None => {
+                    map.insert(name, Var::from_tensor(&tensor)?);
+                }
+            }
+        }
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(vars: &Variables, name: &str) -> Vec<f32> {
+        vars.tensors()[name].flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn survives_a_round_trip_and_refuses_wrong_shapes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let vars = Variables::new(3);
+        candle_nn::linear(8, 4, vars.builder(&Device::Cpu).pp("a")).unwrap();
+        vars.save(&path).unwrap();
+        let other = Variables::new(9);
+        candle_nn::linear(8, 4, other.builder(&Device::Cpu).pp("a")).unwrap();
+        assert_ne!(values(&vars, "a.weight"), values(&other, "a.weight"));
+        assert_eq!(other.load(&path, &Device::Cpu).unwrap(), 2);
+        assert_eq!(values(&vars, "a.weight"), values(&other, "a.weight"));
+        let wrong = Variables::new(9);
+        candle_nn::linear(7, 4, wrong.builder(&Device::Cpu).pp("a")).unwrap();
+        let message = wrong.load(&path, &Device::Cpu).unwrap_err().to_string();
+        assert!(message.contains("a.weight") && message.contains("model.safetensors"), "{message}");
+    }
+
+    #[test]
+    fn gradients_reach_the_variables() {
+        let vars = Variables::new(3);
+        let weight = vars.builder(&Device::Cpu).get((2, 2), "w").unwrap();
+        let gradients = weight.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+        for (_, var) in vars.with_prefixes(&[""]) {
+            assert!(gradients.get(var.as_tensor()).is_some());
+        }
+    }
+}
