@@ -1,1 +1,231 @@
-//! Our events as Rerun data; the only user of the rerun crate.
+//! Our events as Rerun data, in a file (`.rrd`) or a live viewer, or both; the only
+//! user of the rerun crate.
+//!
+//! A [`Recorder`] takes clones of the session's events on its own thread
+//! `loc3r-recorder`, which also decodes the video frames to be shown beside them
+//! whenever no event waits. A missing or dead viewer and a full disk become
+//! messages; nothing here makes the caller wait longer than it asked for.
+//!
+//! Spaces: everything 3D is in the anchor space (metres, x right, y forward, z up).
+
+pub mod entity_paths;
+
+#[cfg(feature = "rerun")]
+mod blueprint;
+#[cfg(feature = "rerun")]
+mod frame_feed;
+#[cfg(feature = "rerun")]
+mod recorder_thread;
+#[cfg(feature = "rerun")]
+mod rerun_sink;
+#[cfg(feature = "rerun")]
+mod scene_shapes;
+#[cfg(feature = "rerun")]
+mod viewer_process;
+#[cfg(not(feature = "rerun"))]
+mod recorder_thread {
+    //! Stands in for the real one in builds without Rerun: recorders never start.
+    use super::{Record, RecorderEvent, RecordingConfig, RecordingError};
+    use crate::worker::WorkerSide;
+
+    pub(super) fn check(_config: &RecordingConfig) -> Result<(), RecordingError> {
+        Err(RecordingError::NotBuilt)
+    }
+
+    pub(super) fn run(_config: &RecordingConfig, _side: &WorkerSide<Record, RecorderEvent>) {}
+}
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::session::SessionEvent;
+use crate::worker::{SendError, Worker};
+
+/// Events that may wait: a whole conversation while a slow disk catches up.
+const EVENT_BOUND: usize = 256;
+/// Messages that may wait for a front that does not look; there are a handful in all.
+const MESSAGE_BOUND: usize = 64;
+
+/// Where a recording goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RecordingConfig {
+    /// A Rerun recording file to write.
+    pub rrd: Option<PathBuf>,
+    /// Start (or connect to) a Rerun viewer.
+    pub viewer: bool,
+}
+
+impl RecordingConfig {
+    /// Whether anything is to be recorded.
+    pub fn is_on(&self) -> bool {
+        self.viewer || self.rrd.is_some()
+    }
+}
+
+/// What the recorder tells.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RecorderEvent {
+    /// Recording goes to these places.
+    Ready {
+        /// For people: "/tmp/a.rrd and the Rerun viewer".
+        places: String,
+    },
+    /// Something a user should know; recording goes on.
+    Warning {
+        /// One sentence.
+        message: String,
+    },
+    /// Recording stopped.
+    Failed {
+        /// What, where and what to do.
+        message: String,
+    },
+    /// Everything is written.
+    Finished(RecordingSummary),
+}
+
+/// What a recording holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RecordingSummary {
+    /// Video frames written.
+    pub frames: u32,
+    /// Video frames left out because time or space was short.
+    pub dropped_frames: u32,
+    /// Events lost because the recorder could not keep up.
+    pub dropped_events: u32,
+}
+
+/// Why there is no recording.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordingError {
+    /// The build has no Rerun.
+    #[error("this build cannot record for Rerun; build with the feature `rerun`")]
+    NotBuilt,
+    /// The file cannot be written.
+    #[error("cannot write the recording {path}: {reason}; choose a folder that exists and has space")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's words.
+        reason: String,
+    },
+    /// The recorder stopped.
+    #[error("{0}")]
+    Stopped(String),
+    /// The recorder did not end in time.
+    #[error("the recording did not finish within {} s; it may lack its end (is the Rerun viewer still answering?)", .0.as_secs())]
+    Timeout(Duration),
+    /// The operating system refused a thread.
+    #[error("the recorder thread cannot be started: {0}; close other programs and try again")]
+    Thread(#[from] std::io::Error),
+}
+
+/// What the recorder thread is given.
+enum Record {
+    Event(Box<SessionEvent>),
+    Finish,
+}
+
+/// Handle of the recorder thread. Dropping it ends the recording without waiting.
+pub struct Recorder {
+    worker: Worker<Record, RecorderEvent>,
+    dropped_events: u32,
+}
+
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recorder").field("dropped_events", &self.dropped_events).finish_non_exhaustive()
+    }
+}
+
+impl Recorder {
+    /// Starts recording. That a viewer is missing is told later by
+    /// [`RecorderEvent::Failed`]; looking for it takes a moment.
+    ///
+    /// # Errors
+    /// When the file cannot be created, or this build has no Rerun.
+    pub fn start(config: RecordingConfig) -> Result<Self, RecordingError> {
+        recorder_thread::check(&config)?;
+        let worker = Worker::start(
+            "loc3r-recorder",
+            EVENT_BOUND,
+            MESSAGE_BOUND,
+            move |side| recorder_thread::run(&config, side),
+            |message| RecorderEvent::Failed { message: format!("recording stopped unexpectedly: {message}") },
+        )?;
+        Ok(Self { worker, dropped_events: 0 })
+    }
+
+    /// Takes in one event; never blocks. Progress and pieces of answers are not recorded.
+    pub fn record(&mut self, event: &SessionEvent) {
+        if matches!(event, SessionEvent::Progress { .. } | SessionEvent::AnswerPiece { .. }) {
+            return;
+        }
+        if self.worker.try_send(Record::Event(Box::new(event.clone()))) == Err(SendError::Busy) {
+            self.dropped_events += 1;
+        }
+    }
+
+    /// The next message, if there is one.
+    pub fn poll(&mut self) -> Option<RecorderEvent> {
+        self.worker.events().try_recv().ok()
+    }
+
+    /// Waits until the recording has begun; gives its places and warnings.
+    ///
+    /// # Errors
+    /// [`RecordingError::Stopped`] with the reason, or [`RecordingError::Timeout`].
+    pub fn wait_until_ready(&mut self, timeout: Duration) -> Result<Vec<String>, RecordingError> {
+        let deadline = Instant::now() + timeout;
+        let mut messages = Vec::new();
+        loop {
+            match self.worker.events().recv_deadline(deadline) {
+                Ok(RecorderEvent::Ready { places }) => {
+                    messages.push(format!("recording to {places}"));
+                    return Ok(messages);
+                }
+                Ok(RecorderEvent::Warning { message }) => messages.push(message),
+                Ok(RecorderEvent::Failed { message }) => return Err(RecordingError::Stopped(message)),
+                Ok(RecorderEvent::Finished(_)) => {
+                    return Err(RecordingError::Stopped("the recording ended early".to_owned()));
+                }
+                Err(_) => return Err(RecordingError::Timeout(timeout)),
+            }
+        }
+    }
+
+    /// Writes what waits and ends the recording, within `timeout`.
+    ///
+    /// # Errors
+    /// [`RecordingError::Stopped`] with the reason, or [`RecordingError::Timeout`].
+    pub fn finish(self, timeout: Duration) -> Result<RecordingSummary, RecordingError> {
+        let deadline = Instant::now() + timeout;
+        while self.worker.try_send(Record::Finish) == Err(SendError::Busy) {
+            if Instant::now() > deadline {
+                return Err(RecordingError::Timeout(timeout));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        loop {
+            match self.worker.events().recv_deadline(deadline) {
+                Ok(RecorderEvent::Finished(summary)) => {
+                    return Ok(RecordingSummary { dropped_events: self.dropped_events, ..summary });
+                }
+                Ok(RecorderEvent::Failed { message }) => return Err(RecordingError::Stopped(message)),
+                Ok(RecorderEvent::Ready { .. } | RecorderEvent::Warning { .. }) => {}
+                Err(_) => return Err(RecordingError::Timeout(timeout)),
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(feature = "rerun")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_without_rerun_says_so() {
+        let config = RecordingConfig { rrd: Some("a.rrd".into()), viewer: false };
+        assert!(matches!(Recorder::start(config), Err(RecordingError::NotBuilt)));
+    }
+}
