@@ -2,10 +2,10 @@
 //! reconstruction and situation modelling), and decoding of what they say.
 
 use candle_core::{D, DType, Result, Tensor};
-use candle_nn::{Linear, Module, VarBuilder};
+use candle_nn::{Module, VarBuilder};
 
 use super::config::{BevAxes, BinCenters, HeadsConfig, ModelConfig, Uncertainty};
-use super::layers::{Mlp, linear};
+use super::layers::{Linear, Mlp, linear};
 use crate::geometry::{BevPoint, BevSigma, ORIENTATION_BINS, Orientation, OrientationHistogram};
 use crate::qa::{Situation, SituationEstimate};
 

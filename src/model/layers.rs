@@ -2,9 +2,43 @@
 //! published names; how new weights start is decided here.
 
 use candle_core::{Result, Tensor};
-use candle_nn::{Init, Linear, Module, VarBuilder};
+use candle_nn::{Init, Module, VarBuilder};
 
-use super::ops;
+use super::ops::{self, Gelu};
+
+/// A fully connected layer: x Wᵀ (+ b).
+#[derive(Debug, Clone)]
+pub struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    /// `weight`: (outputs, inputs); `bias`: (outputs).
+    pub fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
+        Self { weight, bias }
+    }
+}
+
+/// `second(gelu(first(x)))`, in one operation where both have a bias.
+pub fn gelu_mlp(x: &Tensor, first: &Linear, second: &Linear, gelu: Gelu) -> Result<Tensor> {
+    if let (Some(up), Some(down)) = (&first.bias, &second.bias) {
+        return ops::mlp(x, [&first.weight, up], [&second.weight, down], gelu);
+    }
+    let hidden = first.forward(x)?;
+    let hidden = match gelu {
+        Gelu::Erf => ops::gelu_erf(&hidden)?,
+        Gelu::Tanh => ops::gelu_tanh(&hidden)?,
+    };
+    second.forward(&hidden)
+}
+
+impl Module for Linear {
+    /// (…, inputs) to (…, outputs).
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ops::linear(x, &self.weight, self.bias.as_ref())
+    }
+}
 
 /// A linear layer `weight (out, in)`, `bias (out)`; starts uniform in ±1/√in, bias 0.
 pub fn linear(inputs: usize, outputs: usize, bias: bool, weights: &VarBuilder<'_>) -> Result<Linear> {
@@ -79,7 +113,7 @@ impl Mlp {
 
 impl Module for Mlp {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.second.forward(&ops::gelu_erf(&self.first.forward(x)?)?)
+        gelu_mlp(x, &self.first, &self.second, Gelu::Erf)
     }
 }
 

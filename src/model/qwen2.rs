@@ -4,10 +4,10 @@
 //! Shapes: batch B, new rows T, cached rows P, width h, heads H, key heads G, head width d.
 
 use candle_core::{DType, Device, Result, Tensor};
-use candle_nn::{Init, Linear, Module, VarBuilder};
+use candle_nn::{Init, Module, VarBuilder};
 
 use super::config::Qwen2Config;
-use super::layers::{RmsNorm, linear, merge_heads, split_heads};
+use super::layers::{Linear, RmsNorm, linear, merge_heads, split_heads};
 use super::ops::{self, AttentionMask};
 
 /// Keys (after RoPE) and values of the rows seen so far. They stay in the autograd
@@ -281,9 +281,9 @@ impl Qwen2Layer {
         let v = split_heads(&self.value.forward(&normed)?, self.key_heads)?;
         let (k, v) = cache.append(index, k, v)?;
         let attended = merge_heads(&ops::attention(&q, &k, &v, self.scale, mask)?)?;
-        let x = (x + self.out.forward(&attended)?)?;
+        let x = ops::add(x, &self.out.forward(&attended)?)?;
         let normed = self.post_norm.forward(&x)?;
         let hidden = ops::silu_mul(&self.gate.forward(&normed)?, &self.up.forward(&normed)?)?;
-        x + self.down.forward(&hidden)?
+        ops::add(&x, &self.down.forward(&hidden)?)
     }
 }

@@ -4,11 +4,11 @@
 //! Shapes: frames F, patches N = grid², width D, image side S.
 
 use candle_core::{Result, Tensor};
-use candle_nn::{Init, Linear, Module, VarBuilder};
+use candle_nn::{Init, Module, VarBuilder};
 
 use super::config::SiglipConfig;
-use super::layers::{LayerNorm, linear, merge_heads, split_heads};
-use super::ops::{self, AttentionMask};
+use super::layers::{LayerNorm, Linear, gelu_mlp, linear};
+use super::ops::{self, AttentionMask, Gelu, HeadCounts};
 
 /// Patch embedding, learned positions and pre-norm transformer layers.
 #[derive(Debug, Clone)]
@@ -126,11 +126,12 @@ impl SiglipLayer {
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let normed = self.norm1.forward(x)?;
-        let heads = |layer: &Linear| split_heads(&layer.forward(&normed)?, self.heads);
-        let (q, k, v) = (heads(&self.query)?, heads(&self.key)?, heads(&self.value)?);
-        let attended = merge_heads(&ops::attention(&q, &k, &v, self.scale, AttentionMask::None)?)?;
-        let x = (x + self.out.forward(&attended)?)?;
-        let hidden = ops::gelu_tanh(&self.fc1.forward(&self.norm2.forward(&x)?)?)?;
-        x + self.fc2.forward(&hidden)?
+        let (q, k) = (self.query.forward(&normed)?, self.key.forward(&normed)?);
+        let v = self.value.forward(&normed)?;
+        let heads = HeadCounts::equal(self.heads);
+        let attended = ops::attention_tokens(&q, &k, &v, heads, self.scale, AttentionMask::None)?;
+        let x = ops::add(x, &self.out.forward(&attended)?)?;
+        let change = gelu_mlp(&self.norm2.forward(&x)?, &self.fc1, &self.fc2, Gelu::Tanh)?;
+        ops::add(&x, &change)
     }
 }

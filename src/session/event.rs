@@ -82,7 +82,7 @@ pub struct ModelSight {
     pub rgb: Vec<u8>,
     /// Vision tokens of one frame.
     pub tokens_per_frame: usize,
-    /// Tokens of the whole video prefix.
+    /// Tokens of the video in the prompt, camera tokens and newlines included.
     pub prefix_tokens: usize,
 }
 
@@ -197,4 +197,38 @@ pub enum SessionEvent {
         /// What happened.
         message: String,
     },
+}
+
+impl SessionEvent {
+    /// The request it belongs to; `None` for the end of the thread.
+    pub fn request(&self) -> Option<RequestId> {
+        match self {
+            Self::Started { request, .. }
+            | Self::Progress { request, .. }
+            | Self::ModelLoaded { request, .. }
+            | Self::VideoOpened { request, .. }
+            | Self::CamerasReady { request, .. }
+            | Self::LayoutReady { request, .. }
+            | Self::SituationReady { request, .. }
+            | Self::AnswerPiece { request, .. }
+            | Self::AnswerReady { request, .. }
+            | Self::Cancelled { request }
+            | Self::Failed { request, .. } => Some(*request),
+            Self::Crashed { .. } => None,
+        }
+    }
+}
+
+impl Timing {
+    /// The field of a stage; `None` for [`Stage::LoadModel`], which is not timed here.
+    pub fn stage_mut(&mut self, stage: Stage) -> Option<&mut f64> {
+        match stage {
+            Stage::LoadModel => None,
+            Stage::DecodeFrames => Some(&mut self.decode),
+            Stage::Vision => Some(&mut self.vision),
+            Stage::Camera => Some(&mut self.camera),
+            Stage::Prefill => Some(&mut self.prefill),
+            Stage::Generate => Some(&mut self.generate),
+        }
+    }
 }

@@ -1,10 +1,93 @@
 //! One interactive conversation about one video: requests in, plain events out,
 //! and the state that both fronts read.
+//!
+//! [`Session`] owns the model thread `loc3r-model`. A front sends
+//! [`SessionRequest`]s and feeds every [`SessionEvent`] to
+//! [`SessionState::apply`], a [`SessionLog`] and the recorder. Tensors stay on the
+//! thread. One request runs at a time, in order of arrival; [`Session::cancel`]
+//! voids everything sent so far. A panic or exhausted memory ends the thread with
+//! [`SessionEvent::Crashed`], and [`Session::restart`] brings it back.
 
+mod device;
+mod engine;
 mod event;
+mod handle;
+mod log;
+mod model_worker;
 mod request;
 mod state;
 
+use std::path::PathBuf;
+
 pub use event::{AnswerDone, ModelInfo, ModelSight, SessionEvent, Stage, Timing, TokenCounts};
-pub use request::{ComputeDevice, RequestId, SessionRequest};
+pub use handle::Session;
+pub use log::{LogError, LoggedEvent, Replay, SessionLog};
+pub use request::{ComputeDevice, MAX_CHOICES, MAX_TEXT_CHARS, RequestId, SessionRequest};
 pub use state::{Activity, AskedQuestion, SessionState, Severity, StatusMessage};
+
+use crate::model::ModelError;
+use crate::video::VideoError;
+
+/// Why a request failed. Each message is shown as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The device asked for cannot be used.
+    #[error("the device {device} cannot be used: {reason}; {remedy}")]
+    Device {
+        /// Which one.
+        device: String,
+        /// Why not.
+        reason: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// The checkpoint or the network.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The video.
+    #[error(transparent)]
+    Video(#[from] VideoError),
+    /// Nothing is loaded.
+    #[error("no model is loaded; load one first (--model DIR)")]
+    NoModel,
+    /// Nothing is open.
+    #[error("no video is open; open one first")]
+    NoVideo,
+    /// A question of blanks.
+    #[error("the question is empty; type a question such as \"What is to my left?\"")]
+    EmptyQuestion,
+    /// A text beyond the limit.
+    #[error("the {what} has {found} characters, more than the limit of {limit}; shorten it")]
+    TooLong {
+        /// Which text.
+        what: &'static str,
+        /// Its length in characters.
+        found: usize,
+        /// The limit in characters.
+        limit: usize,
+    },
+    /// Too many options.
+    #[error("the question has {found} options, more than the limit of {limit}; leave some out")]
+    TooManyChoices {
+        /// How many.
+        found: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A situation set by hand that is not finite.
+    #[error("the situation set by hand is not a finite position; place it again")]
+    BadPlacement,
+    /// Numbers that mean nothing.
+    #[error(
+        "the model gave a {what} that is not finite; its weights are damaged, get the checkpoint {folder} again"
+    )]
+    NotFinite {
+        /// What was computed.
+        what: &'static str,
+        /// The checkpoint.
+        folder: PathBuf,
+    },
+    /// The operating system refused a thread.
+    #[error("the model thread cannot be started: {0}; close other programs and try again")]
+    Thread(#[from] std::io::Error),
+}

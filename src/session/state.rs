@@ -92,6 +92,8 @@ pub struct SessionState {
     pub status: Option<StatusMessage>,
     /// Grows with every applied event that changed cameras, points or layout.
     pub scene_revision: u64,
+    /// The newest request that was heard of; events of older ones are void.
+    pub newest: RequestId,
 }
 
 impl Default for SessionState {
@@ -108,13 +110,21 @@ impl Default for SessionState {
             activity: Activity::Idle,
             status: None,
             scene_revision: 0,
+            newest: RequestId::default(),
         }
     }
 }
 
 impl SessionState {
-    /// Takes in one event.
+    /// Takes in one event. Events of a request older than the newest are ignored:
+    /// they come from a thread that was replaced.
     pub fn apply(&mut self, event: SessionEvent) {
+        if let Some(request) = event.request() {
+            if request < self.newest {
+                return;
+            }
+            self.newest = request;
+        }
         match event {
             SessionEvent::Started { request, question } => self.start(request, question),
             SessionEvent::Progress { request, stage, done, total } => {
@@ -154,10 +164,16 @@ impl SessionState {
                 self.activity = Activity::Idle;
             }
             SessionEvent::Cancelled { request } => {
-                self.stop(request, Severity::Notice, "cancelled".to_owned())
+                self.stop(request, Severity::Notice, "cancelled".to_owned());
             }
             SessionEvent::Failed { request, message, .. } => self.stop(request, Severity::Problem, message),
             SessionEvent::Crashed { message } => {
+                let newest = self.newest;
+                self.with_question(newest, |asked| {
+                    if asked.answer.is_none() {
+                        asked.failure = Some(message.clone());
+                    }
+                });
                 self.model = None;
                 self.activity = Activity::Idle;
                 self.status = Some(StatusMessage { severity: Severity::Crash, text: message });
@@ -206,13 +222,213 @@ impl SessionState {
 
     fn close_video(&mut self) {
         let revision = self.scene_revision + 1;
-        let (model, activity) = (self.model.take(), self.activity.clone());
-        *self = Self { model, activity, scene_revision: revision, ..Self::default() };
+        let (model, activity, newest) = (self.model.take(), self.activity.clone(), self.newest);
+        *self = Self { model, activity, newest, scene_revision: revision, ..Self::default() };
     }
 
     fn with_question(&mut self, request: RequestId, change: impl FnOnce(&mut AskedQuestion)) {
         if let Some(asked) = self.questions.iter_mut().rev().find(|asked| asked.request == request) {
             change(asked);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Scenarios: one word per event, then the state in one line.
+
+    use std::fmt::Write as _;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::geometry::ImageSize;
+    use crate::qa::QuestionKind;
+    use crate::session::{TokenCounts, event};
+    use crate::video::FrameIndex;
+
+    /// `start:N ask:N progress:N model:N video:N cameras:N layout:N piece:N:TEXT
+    /// answer:N:TEXT cancelled:N failed:N crash`, and `cancelling` for the user's click.
+    fn after(scenario: &str) -> SessionState {
+        let mut state = SessionState::default();
+        for word in scenario.split_whitespace() {
+            if word == "cancelling" {
+                state.cancelling();
+            } else {
+                state.apply(event_of(word));
+            }
+        }
+        state
+    }
+
+    fn event_of(word: &str) -> SessionEvent {
+        let mut parts = word.split(':');
+        let name = parts.next().unwrap();
+        let request = RequestId(parts.next().map_or(0, |number| number.parse().unwrap()));
+        let text = parts.next().unwrap_or_default().to_owned();
+        match name {
+            "start" => SessionEvent::Started { request, question: None },
+            "ask" => SessionEvent::Started { request, question: Some(question()) },
+            "progress" => SessionEvent::Progress { request, stage: Stage::Vision, done: 1, total: 4 },
+            "model" => SessionEvent::ModelLoaded { request, model: model() },
+            "video" => SessionEvent::VideoOpened { request, info: info(), sight: sight() },
+            "cameras" => {
+                SessionEvent::CamerasReady { request, cameras: vec![], points: PointCloud::default() }
+            }
+            "layout" => {
+                SessionEvent::LayoutReady { request, layout: Layout::default(), timing: Timing::default() }
+            }
+            "piece" => SessionEvent::AnswerPiece { request, piece: text },
+            "answer" => SessionEvent::AnswerReady { request, answer: answer(text) },
+            "cancelled" => SessionEvent::Cancelled { request },
+            "failed" => SessionEvent::Failed { request, stage: Stage::Vision, message: "no luck".to_owned() },
+            "crash" => SessionEvent::Crashed { message: "boom".to_owned() },
+            other => panic!("unknown word {other}"),
+        }
+    }
+
+    fn question() -> Question {
+        Question { kind: QuestionKind::What, text: "What?".to_owned(), situation_text: None, choices: vec![] }
+    }
+
+    fn model() -> ModelInfo {
+        ModelInfo {
+            name: "tiny".to_owned(),
+            folder: PathBuf::new(),
+            device: "CPU".to_owned(),
+            parameters: 1,
+            frames: 4,
+            image_size: 32,
+            notice: String::new(),
+        }
+    }
+
+    fn info() -> VideoInfo {
+        VideoInfo {
+            path: PathBuf::new(),
+            size: ImageSize::new(2, 2),
+            pts_secs: vec![0.0],
+            keyframes: vec![],
+            rotation_degrees: 0,
+            codec: String::new(),
+            container: String::new(),
+            warnings: vec![],
+        }
+    }
+
+    fn sight() -> event::ModelSight {
+        event::ModelSight {
+            frames: vec![FrameIndex(0)],
+            size: ImageSize::new(1, 1),
+            rgb: vec![0; 3],
+            tokens_per_frame: 1,
+            prefix_tokens: 1,
+        }
+    }
+
+    fn answer(text: String) -> AnswerDone {
+        AnswerDone {
+            text,
+            confidence: 1.0,
+            prompt: String::new(),
+            tokens: TokenCounts::default(),
+            timing: Timing::default(),
+        }
+    }
+
+    /// `activity | model video layout | questions | status`.
+    fn summary(state: &SessionState) -> String {
+        let mut line = match &state.activity {
+            Activity::Idle => "idle".to_owned(),
+            Activity::Running { request, stage, done, total } => {
+                format!("running {} {stage:?} {done}/{total}", request.0)
+            }
+            Activity::Cancelling { request } => format!("cancelling {}", request.0),
+        };
+        line.push_str(" |");
+        for (name, there) in [
+            ("model", state.model.is_some()),
+            ("video", state.video.is_some()),
+            ("layout", state.layout.is_some()),
+        ] {
+            if there {
+                write!(line, " {name}").unwrap();
+            }
+        }
+        for asked in &state.questions {
+            let end = match (&asked.answer, &asked.failure) {
+                (Some(answer), _) => format!("={}", answer.text),
+                (None, Some(failure)) => format!("!{failure}"),
+                (None, None) => String::new(),
+            };
+            write!(line, " | {}:{}{end}", asked.request.0, asked.partial).unwrap();
+        }
+        if let Some(status) = &state.status {
+            write!(line, " | {:?} {}", status.severity, status.text).unwrap();
+        }
+        line
+    }
+
+    #[test]
+    fn scenarios() {
+        let opened = "start:1 model:1 start:2 video:2 cameras:2 layout:2";
+        for (scenario, expected) in [
+            ("", "idle |"),
+            ("start:1", "running 1 DecodeFrames 0/0 |"),
+            ("start:1 model:1", "idle | model"),
+            ("start:1 model:1 start:2 progress:2 video:2", "running 2 Vision 1/4 | model video"),
+            (opened, "idle | model video layout"),
+            (
+                &format!("{opened} ask:3 piece:3:re piece:3:d"),
+                "running 3 Prefill 0/0 | model video layout | 3:red",
+            ),
+            (&format!("{opened} ask:3 piece:3:red answer:3:red"), "idle | model video layout | 3:red=red"),
+            (&format!("{opened} ask:3 failed:3"), "idle | model video layout | 3:!no luck | Problem no luck"),
+            // A new video closes the old one and its questions.
+            (
+                &format!("{opened} ask:3 answer:3:x start:4 video:4"),
+                "running 4 DecodeFrames 0/0 | model video",
+            ),
+            // A new model closes the video.
+            (&format!("{opened} start:3 model:3"), "idle | model"),
+            // A video that does not open leaves the old one.
+            (&format!("{opened} start:3 failed:3"), "idle | model video layout | Problem no luck"),
+        ] {
+            assert_eq!(summary(&after(scenario)), expected, "{scenario}");
+        }
+    }
+
+    #[test]
+    fn cancelling_is_shown_until_the_thread_confirms() {
+        let opened = "start:1 model:1 start:2 video:2 layout:2";
+        for (scenario, expected) in [
+            ("cancelling", "idle | model video layout"),
+            ("ask:3 cancelling", "cancelling 3 | model video layout | 3:"),
+            ("ask:3 cancelling progress:3", "cancelling 3 | model video layout | 3:"),
+            ("ask:3 cancelling cancelled:3", "idle | model video layout | 3:!cancelled | Notice cancelled"),
+            // The answer was faster.
+            ("ask:3 cancelling answer:3:red", "idle | model video layout | 3:=red"),
+        ] {
+            assert_eq!(summary(&after(&format!("{opened} {scenario}"))), expected, "{scenario}");
+        }
+    }
+
+    #[test]
+    fn events_of_older_requests_are_void() {
+        for (scenario, expected) in [
+            ("start:5 model:5 model:4", "idle | model"),
+            ("start:5 start:4", "running 5 DecodeFrames 0/0 |"),
+            ("ask:6 piece:6:a piece:5:b answer:5:b", "running 6 Prefill 0/0 | | 6:a"),
+            ("ask:6 cancelled:5 failed:4", "running 6 Prefill 0/0 | | 6:"),
+        ] {
+            assert_eq!(summary(&after(scenario)), expected, "{scenario}");
+        }
+    }
+
+    #[test]
+    fn a_crash_ends_the_question_and_a_restart_brings_everything_back() {
+        let crashed = "start:1 model:1 start:2 video:2 layout:2 ask:3 piece:3:re crash";
+        assert_eq!(summary(&after(crashed)), "idle | video layout | 3:re!boom | Crash boom");
+        let restarted = format!("{crashed} start:4 model:4 start:5 video:5 layout:5");
+        assert_eq!(summary(&after(&restarted)), "idle | model video layout");
     }
 }

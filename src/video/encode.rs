@@ -1,12 +1,17 @@
-//! Writing clips: H.264 in MP4, 4:2:0, BT.601 limited range, through video-rs.
+//! Writing clips: H.264 in MP4, 4:2:0, BT.601 limited range, index at the front.
+//!
+//! video-rs's encoder writes packets without a duration, so that players cut off the
+//! last frame; this one goes to FFmpeg directly.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use video_rs::encode::Settings;
-use video_rs::{EncoderBuilder, Options};
-
 use ffmpeg_next as ffmpeg;
+
+use ffmpeg::format::Pixel;
+use ffmpeg::frame::Video as Picture;
+use ffmpeg::software::scaling;
+use ffmpeg::util::color;
+use ffmpeg::{Dictionary, Rational};
 
 use super::VideoError;
 use crate::geometry::ImageSize;
@@ -22,10 +27,15 @@ pub struct WriterSettings {
     pub quality: u8,
 }
 
+/// Ticks per second of the clip's clock: whole for all usual frame rates.
+const TICKS_PER_SECOND: i32 = 90_000;
+
 /// Writes one clip frame by frame.
 pub struct VideoWriter {
     path: PathBuf,
-    encoder: video_rs::Encoder,
+    output: ffmpeg::format::context::Output,
+    encoder: ffmpeg::encoder::video::Encoder,
+    scaler: scaling::Context,
     settings: WriterSettings,
     frames: u32,
 }
@@ -37,42 +47,20 @@ impl VideoWriter {
     /// When the settings are impossible or the file cannot be created.
     pub fn create(path: &Path, settings: WriterSettings) -> Result<Self, VideoError> {
         let refuse = |reason: String| VideoError::Write { path: path.to_owned(), reason };
-        let WriterSettings { size, fps, quality } = settings;
-        if size.pixels() == 0 || !size.width.is_multiple_of(2) || !size.height.is_multiple_of(2) {
-            return Err(refuse(format!("{}x{} pixels; both sides must be even", size.width, size.height)));
+        let ImageSize { width, height } = settings.size;
+        if settings.size.pixels() == 0 || !width.is_multiple_of(2) || !height.is_multiple_of(2) {
+            return Err(refuse(format!("the size is {width}x{height}, but both sides must be even")));
         }
-        if !(fps.is_finite() && fps > 0.0) {
-            return Err(refuse(format!("{fps} frames per second; the rate must be positive")));
+        if !(settings.fps.is_finite() && settings.fps > 0.0) {
+            return Err(refuse(format!("{} frames per second is not a rate", settings.fps)));
         }
-        if path.to_str().is_none() {
-            return Err(refuse("the path is not valid UTF-8".to_owned()));
-        }
-        super::file_decoder::start_ffmpeg().map_err(&refuse)?;
-        let options: HashMap<String, String> = [
-            ("preset", "medium".to_owned()),
-            ("crf", quality.min(51).to_string()),
-            ("colorspace", "smpte170m".to_owned()),
-            ("color_primaries", "bt709".to_owned()),
-            ("color_trc", "bt709".to_owned()),
-            ("color_range", "tv".to_owned()),
-            // The same bytes on every machine, whatever its number of cores.
-            ("threads", "1".to_owned()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into();
-        let pixels = ffmpeg::format::Pixel::YUV420P;
-        let encoder_settings = Settings::preset_h264_custom(
-            size.width as usize,
-            size.height as usize,
-            pixels,
-            Options::from(options),
-        )
-        .with_keyframe_interval((fps.round() as u64).max(1));
-        let encoder = EncoderBuilder::new(path, encoder_settings)
-            .with_format("mp4")
-            .build()
-            .map_err(|error| refuse(error.to_string()))?;
-        Ok(Self { path: path.to_owned(), encoder, settings, frames: 0 })
+        let Some(text) = path.to_str() else {
+            return Err(refuse("FFmpeg needs a path in UTF-8; choose another name".to_owned()));
+        };
+        super::file_decoder::start_ffmpeg().map_err(refuse)?;
+        let opened = open_output(text, settings).map_err(|error| refuse(error.to_string()))?;
+        let (output, encoder, scaler) = opened;
+        Ok(Self { path: path.to_owned(), output, encoder, scaler, settings, frames: 0 })
     }
 
     /// Appends a frame of `height * width * 3` bytes, row-major RGB.
@@ -80,24 +68,11 @@ impl VideoWriter {
     /// # Errors
     /// When the number of bytes is wrong or the disk is full.
     pub fn push(&mut self, rgb: &[u8]) -> Result<(), VideoError> {
-        let size = self.settings.size;
-        let row = size.width as usize * 3;
-        if rgb.len() != size.pixels() * 3 {
-            return Err(self.refuse(format!(
-                "a frame has {} bytes instead of {}",
-                rgb.len(),
-                size.pixels() * 3
-            )));
+        let expected = self.settings.size.pixels() * 3;
+        if rgb.len() != expected {
+            return Err(self.refuse(format!("a frame has {} bytes instead of {expected}", rgb.len())));
         }
-        let mut picture = ffmpeg::frame::Video::new(ffmpeg::format::Pixel::RGB24, size.width, size.height);
-        let stride = picture.stride(0);
-        for (target, source) in picture.data_mut(0).chunks_mut(stride).zip(rgb.chunks_exact(row)) {
-            target[..row].copy_from_slice(source);
-        }
-        picture.set_pts(Some(self.ticks(self.frames)));
-        self.encoder.encode_raw(picture).map_err(|error| self.refuse(error.to_string()))?;
-        self.frames += 1;
-        Ok(())
+        self.encode(rgb).map_err(|error| self.refuse(error.to_string()))
     }
 
     /// Writes what the encoder still holds and closes the file.
@@ -108,14 +83,53 @@ impl VideoWriter {
         if self.frames == 0 {
             return Err(self.refuse("a video needs at least one frame".to_owned()));
         }
-        self.encoder.finish().map_err(|error| self.refuse(error.to_string()))
+        self.close().map_err(|error| self.refuse(error.to_string()))
     }
 
-    /// Time of frame `index` in the encoder's time base.
-    fn ticks(&self, index: u32) -> i64 {
-        let base = self.encoder.time_base();
-        let ticks_per_second = f64::from(base.denominator()) / f64::from(base.numerator());
-        (f64::from(index) / f64::from(self.settings.fps) * ticks_per_second).round() as i64
+    fn encode(&mut self, rgb: &[u8]) -> Result<(), ffmpeg::Error> {
+        let ImageSize { width, height } = self.settings.size;
+        let mut picture = Picture::new(Pixel::RGB24, width, height);
+        let (stride, row) = (picture.stride(0), width as usize * 3);
+        for (target, source) in picture.data_mut(0).chunks_mut(stride).zip(rgb.chunks_exact(row)) {
+            target[..row].copy_from_slice(source);
+        }
+        let mut yuv = Picture::empty();
+        self.scaler.run(&picture, &mut yuv)?;
+        yuv.set_pts(Some(self.ticks(i64::from(self.frames))));
+        self.encoder.send_frame(&yuv)?;
+        self.frames += 1;
+        self.write_packets()
+    }
+
+    fn close(&mut self) -> Result<(), ffmpeg::Error> {
+        self.encoder.send_eof()?;
+        self.write_packets()?;
+        self.output.write_trailer()
+    }
+
+    /// Writes all packets that the encoder has ready.
+    fn write_packets(&mut self) -> Result<(), ffmpeg::Error> {
+        let frame_ticks = self.ticks(1);
+        let target = self.output.stream(0).map_or(clock(), |stream| stream.time_base());
+        let mut packet = ffmpeg::Packet::empty();
+        loop {
+            match self.encoder.receive_packet(&mut packet) {
+                Ok(()) => {}
+                Err(ffmpeg::Error::Eof) => return Ok(()),
+                Err(ffmpeg::Error::Other { errno }) if errno == ffmpeg::error::EAGAIN => return Ok(()),
+                Err(error) => return Err(error),
+            }
+            packet.set_stream(0);
+            // Without a duration the last frame would be cut off by the edit list.
+            packet.set_duration(frame_ticks);
+            packet.rescale_ts(clock(), target);
+            packet.write_interleaved(&mut self.output)?;
+        }
+    }
+
+    /// Time of frame `index` on the clip's clock.
+    fn ticks(&self, index: i64) -> i64 {
+        (index as f64 * f64::from(TICKS_PER_SECOND) / f64::from(self.settings.fps)).round() as i64
     }
 
     fn refuse(&self, reason: String) -> VideoError {
@@ -131,4 +145,43 @@ impl std::fmt::Debug for VideoWriter {
             .field("frames", &self.frames)
             .finish_non_exhaustive()
     }
+}
+
+fn clock() -> Rational {
+    Rational(1, TICKS_PER_SECOND)
+}
+
+type Opened = (ffmpeg::format::context::Output, ffmpeg::encoder::video::Encoder, scaling::Context);
+
+fn open_output(path: &str, settings: WriterSettings) -> Result<Opened, ffmpeg::Error> {
+    let ImageSize { width, height } = settings.size;
+    let mut output = ffmpeg::format::output_as(&format!("file:{path}"), "mp4")?;
+    let codec = ffmpeg::encoder::find_by_name("libx264").ok_or(ffmpeg::Error::EncoderNotFound)?;
+    let mut encoder = ffmpeg::codec::Context::new_with_codec(codec).encoder().video()?;
+    encoder.set_width(width);
+    encoder.set_height(height);
+    encoder.set_format(Pixel::YUV420P);
+    encoder.set_time_base(clock());
+    encoder.set_frame_rate(Some(Rational((f64::from(settings.fps) * 1000.0).round() as i32, 1000)));
+    // A key frame every second keeps random access cheap.
+    encoder.set_gop((settings.fps.round() as u32).max(1));
+    encoder.set_colorspace(color::Space::SMPTE170M);
+    encoder.set_color_range(color::Range::MPEG);
+    // MP4 keeps the codec's headers once, outside the packets.
+    encoder.set_flags(ffmpeg::codec::Flags::GLOBAL_HEADER);
+    let mut options = Dictionary::new();
+    options.set("preset", "medium");
+    options.set("crf", &settings.quality.min(51).to_string());
+    // The same bytes on every machine, whatever its number of cores.
+    options.set("threads", "1");
+    let encoder = encoder.open_with(options)?;
+    let mut stream = output.add_stream(codec)?;
+    stream.set_parameters(&encoder);
+    stream.set_time_base(clock());
+    let mut header = Dictionary::new();
+    header.set("movflags", "+faststart");
+    output.write_header_with(header)?;
+    let flags = scaling::Flags::BILINEAR | scaling::Flags::ACCURATE_RND;
+    let scaler = scaling::Context::get(Pixel::RGB24, width, height, Pixel::YUV420P, width, height, flags)?;
+    Ok((output, encoder, scaler))
 }

@@ -463,7 +463,7 @@ impl VideoStream {
         let name = self.reader.input.format().name().to_owned();
         let states_duration = name.contains("mp4") || name.contains("matroska");
         let duration = self.reader.input.duration() as f64 / f64::from(ffmpeg::ffi::AV_TIME_BASE);
-        (states_duration && duration - end_secs > 1.0)
+        (states_duration && duration - end_secs > 0.5 + 0.01 * duration)
             .then(|| format!("{end_secs:.1} of {duration:.1} seconds are there"))
     }
 

@@ -89,11 +89,6 @@ impl PacketIndex {
         self.packets.iter().find(|packet| packet.key).map(|packet| packet.pts)
     }
 
-    /// Time of the last key packet.
-    pub(super) fn last_key(&self) -> Option<i64> {
-        self.packets.iter().rev().find(|packet| packet.key).map(|packet| packet.pts)
-    }
-
     /// Frames at which decoding can start.
     pub(super) fn keyframes(&self) -> Vec<FrameIndex> {
         let mut keys: Vec<FrameIndex> = self
@@ -145,7 +140,7 @@ mod tests {
         assert_eq!(entries(&index, 3), [0]);
         assert_eq!(entries(&index, 4), [4, 0]);
         assert_eq!(entries(&index, 5), [4, 0]);
-        assert_eq!((index.first_key(), index.last_key()), (Some(0), Some(4)));
+        assert_eq!(index.first_key(), Some(0));
     }
 
     #[test]

@@ -3,3 +3,5 @@
 mod architecture;
 mod cut3r_parity;
 mod ops;
+#[cfg(feature = "ffmpeg")]
+mod video;

@@ -48,6 +48,7 @@ pub(super) struct Attention {
 
 /// One operand: `length` rows of `dim` values for each batch and head.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_field_names, reason = "the number of heads is called heads")]
 struct Heads<'a> {
     values: &'a [f32],
     batch: usize,
@@ -253,7 +254,9 @@ impl Problem<'_> {
             closed.fill(0.0);
             let (_, total) = exp_shifted(row);
             let inverse = 1.0 / total;
-            row.iter_mut().for_each(|p| *p *= inverse);
+            for p in row.iter_mut() {
+                *p *= inverse;
+            }
         }
         keys
     }

@@ -12,12 +12,12 @@ const ROOT_2_OVER_PI: f32 = 0.797_884_6;
 const CUBIC: f32 = 0.044_715;
 
 impl Gelu {
-    #[inline(always)]
+    #[inline]
     fn erf_value(x: f32) -> f32 {
         0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2).0)
     }
 
-    #[inline(always)]
+    #[inline]
     fn erf_slope(x: f32) -> f32 {
         let (erf, gaussian) = erf(x * std::f32::consts::FRAC_1_SQRT_2);
         // Density of the normal distribution: e^(-x²/2) / √(2π).
@@ -25,12 +25,12 @@ impl Gelu {
     }
 
     /// ½ (1 + tanh u) = sigmoid(2u).
-    #[inline(always)]
+    #[inline]
     fn tanh_gate(x: f32) -> f32 {
         sigmoid(2.0 * ROOT_2_OVER_PI * x * fma(CUBIC * x, x, 1.0))
     }
 
-    #[inline(always)]
+    #[inline]
     fn tanh_slope(x: f32) -> f32 {
         let gate = Self::tanh_gate(x);
         let inner = 2.0 * ROOT_2_OVER_PI * fma(3.0 * CUBIC * x, x, 1.0);
@@ -323,7 +323,9 @@ impl CustomOp1 for CrossEntropy {
                 let shift = super::lanes::max(row);
                 out.iter_mut().zip(row).for_each(|(out, &x)| *out = exp(x - shift));
                 let factor = scale / super::lanes::sum(out);
-                out.iter_mut().for_each(|out| *out *= factor);
+                for out in out.iter_mut() {
+                    *out *= factor;
+                }
                 out[label] -= scale;
             },
         );

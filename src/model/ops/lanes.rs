@@ -1,6 +1,8 @@
 //! f32 arithmetic that the compiler turns into vector instructions: reductions
 //! over independent lanes, and an exponential without branches or calls.
 
+#![expect(clippy::inline_always, reason = "a call in the inner loops would stop vectorisation")]
+
 const LANES: usize = 16;
 
 /// a * b + c, in one instruction where the target has it.

@@ -21,8 +21,6 @@ pub(super) struct Mlp {
     pub(super) activation: Gelu,
     pub(super) hidden: usize,
     pub(super) outputs: usize,
-    /// Whether a backward pass may follow.
-    pub(super) trained: bool,
     /// Hidden values before the activation, from the forward to the backward pass.
     kept: Mutex<Option<Vec<f32>>>,
 }
@@ -64,8 +62,8 @@ fn layer_gradient(x: Matrix<'_>, inputs: usize, grad: &[f32], outputs: usize) ->
 }
 
 impl Mlp {
-    pub(super) fn new(activation: Gelu, hidden: usize, outputs: usize, trained: bool) -> Self {
-        Self { activation, hidden, outputs, trained, kept: Mutex::new(None) }
+    pub(super) fn new(activation: Gelu, hidden: usize, outputs: usize) -> Self {
+        Self { activation, hidden, outputs, kept: Mutex::new(None) }
     }
 
     fn activate(&self, hidden: &mut [f32]) {
@@ -101,11 +99,11 @@ impl CustomOp3 for Mlp {
         let up = Layer::new(contiguous(up, ul)?, inputs, self.hidden)?;
         let down = Layer::new(contiguous(down, dl)?, self.hidden, self.outputs)?;
         let mut hidden = up.apply(Matrix::new(contiguous(x, xl)?, rows, inputs), rows);
-        let kept = self.trained.then(|| hidden.clone());
+        let kept = hidden.clone();
         self.activate(&mut hidden);
         let out = down.apply(Matrix::new(&hidden, rows, self.hidden), rows);
         if let Ok(mut slot) = self.kept.lock() {
-            *slot = kept;
+            *slot = Some(kept);
         }
         Ok((CpuStorage::F32(out), shape.into()))
     }

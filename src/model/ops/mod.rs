@@ -185,9 +185,16 @@ pub fn mlp(x: &Tensor, up: [&Tensor; 2], down: [&Tensor; 2], activation: Gelu) -
         };
         return composed::linear(&hidden, down[0], Some(down[1]));
     }
+    if !operands.iter().any(|operand| operand.track_op()) {
+        let hidden = linear(x, up[0], Some(up[1]))?;
+        let hidden = match activation {
+            Gelu::Erf => gelu_erf(&hidden)?,
+            Gelu::Tanh => gelu_tanh(&hidden)?,
+        };
+        return linear(&hidden, down[0], Some(down[1]));
+    }
     let pack = |[weight, bias]: [&Tensor; 2]| Tensor::cat(&[weight.flatten_all()?, bias.flatten_all()?], 0);
-    let trained = operands.iter().any(|operand| operand.track_op());
-    let op = mlp::Mlp::new(activation, up[0].dim(0)?, down[0].dim(0)?, trained);
+    let op = mlp::Mlp::new(activation, up[0].dim(0)?, down[0].dim(0)?);
     x.contiguous()?.apply_op3(&pack(up)?, &pack(down)?, op)
 }
 

@@ -2,7 +2,7 @@
 //! sizes, strided inputs) and against finite differences.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use rand::{Rng, SeedableRng};
+use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;

@@ -1,0 +1,354 @@
+//! The model thread: takes numbered requests, owns network and open video, tells
+//! what happens. Cancelling is looked at between the steps that the network reports.
+
+use std::num::NonZeroU32;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use super::engine::{Engine, Loader};
+use super::request::check_question;
+use super::{
+    AnswerDone, ComputeDevice, ModelSight, RequestId, SessionError, SessionEvent, SessionRequest, Stage,
+    Timing, TokenCounts,
+};
+use crate::model::{Clip, Query, ReplyStep, VideoStep};
+use crate::qa::{Question, Situation, SituationEstimate};
+use crate::scene::{CameraEstimate, Layout};
+use crate::video::{Frame, FrameSampling, VideoInfo};
+use crate::worker::WorkerSide;
+
+/// Longest answer in tokens; answers of the field are phrases.
+const MAX_NEW_TOKENS: usize = 64;
+
+/// A request with its number.
+pub(super) type Numbered = (RequestId, SessionRequest);
+
+/// Requests up to this number are cancelled.
+#[derive(Debug, Default)]
+pub(super) struct CancelledThrough(AtomicU64);
+
+impl CancelledThrough {
+    /// Cancels `request` and everything before it.
+    pub(super) fn raise_to(&self, request: RequestId) {
+        self.0.fetch_max(request.0, Ordering::AcqRel);
+    }
+
+    fn covers(&self, request: RequestId) -> bool {
+        request.0 <= self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Serves requests until the owner is gone or memory is exhausted.
+pub(super) fn serve(
+    side: &WorkerSide<Numbered, SessionEvent>,
+    cancelled: &CancelledThrough,
+    loader: &Loader,
+) {
+    let mut loaded: Option<Loaded> = None;
+    for (request, work) in &side.commands {
+        let mut job = Job { side, cancelled, request, stage: first_stage(&work), clock: StageClock::start() };
+        if job.is_cancelled() {
+            job.tell(SessionEvent::Cancelled { request });
+        } else {
+            job.tell(SessionEvent::Started { request, question: question_of(&work) });
+            let outcome = job.run(work, &mut loaded, loader);
+            if job.report(outcome).is_break() {
+                return;
+            }
+        }
+        if side.cancel.is_raised() {
+            return;
+        }
+    }
+}
+
+struct Loaded {
+    engine: Box<dyn Engine>,
+    folder: PathBuf,
+}
+
+fn first_stage(work: &SessionRequest) -> Stage {
+    match work {
+        SessionRequest::LoadModel { .. } => Stage::LoadModel,
+        SessionRequest::OpenVideo { .. } => Stage::DecodeFrames,
+        SessionRequest::Ask { .. } => Stage::Prefill,
+    }
+}
+
+fn question_of(work: &SessionRequest) -> Option<Question> {
+    match work {
+        SessionRequest::Ask { question, .. } => Some(question.clone()),
+        SessionRequest::LoadModel { .. } | SessionRequest::OpenVideo { .. } => None,
+    }
+}
+
+/// Adds up where the time goes: a step that just ended gets the time since the one before.
+struct StageClock {
+    started: Instant,
+    mark: Instant,
+    timing: Timing,
+}
+
+impl StageClock {
+    fn start() -> Self {
+        let now = Instant::now();
+        Self { started: now, mark: now, timing: Timing::default() }
+    }
+
+    fn lap(&mut self, stage: Stage) {
+        let now = Instant::now();
+        if let Some(sum) = self.timing.stage_mut(stage) {
+            *sum += (now - self.mark).as_secs_f64() * 1e3;
+        }
+        self.mark = now;
+    }
+
+    fn timing(&self) -> Timing {
+        Timing { total: self.started.elapsed().as_secs_f64() * 1e3, ..self.timing }
+    }
+}
+
+/// One request while it runs.
+struct Job<'a> {
+    side: &'a WorkerSide<Numbered, SessionEvent>,
+    cancelled: &'a CancelledThrough,
+    request: RequestId,
+    stage: Stage,
+    clock: StageClock,
+}
+
+impl Job<'_> {
+    fn is_cancelled(&self) -> bool {
+        self.side.cancel.is_raised() || self.cancelled.covers(self.request)
+    }
+
+    fn tell(&self, event: SessionEvent) {
+        // Nobody listens any more: the flag is up and the next look at it ends the thread.
+        drop(self.side.events.send(event));
+    }
+
+    fn flow(&self) -> ControlFlow<()> {
+        if self.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Ends a step of `stage` and says so.
+    fn step(&mut self, stage: Stage, done: usize, total: usize) -> ControlFlow<()> {
+        self.clock.lap(stage);
+        self.stage = stage;
+        let (done, total) = (done as u32, total as u32);
+        self.tell(SessionEvent::Progress { request: self.request, stage, done, total });
+        self.flow()
+    }
+
+    fn run(
+        &mut self,
+        work: SessionRequest,
+        loaded: &mut Option<Loaded>,
+        loader: &Loader,
+    ) -> Result<(), SessionError> {
+        match work {
+            SessionRequest::LoadModel { folder, device } => self.load(folder, device, loaded, loader),
+            SessionRequest::OpenVideo { path } => self.open(&path, loaded.as_mut()),
+            SessionRequest::Ask { question, placed } => self.ask(question, placed, loaded.as_mut()),
+        }
+    }
+
+    /// Turns the end of a request into an event; `Break` when the thread must end.
+    fn report(&self, outcome: Result<(), SessionError>) -> ControlFlow<()> {
+        let request = self.request;
+        let Err(error) = outcome else { return ControlFlow::Continue(()) };
+        let message = error.to_string();
+        if is_out_of_memory(&message) {
+            let message = format!(
+                "the model ran out of memory ({message}); close other programs, choose a smaller model or --device cpu, then restart the model"
+            );
+            self.tell(SessionEvent::Crashed { message });
+            return ControlFlow::Break(());
+        }
+        if self.is_cancelled() {
+            self.tell(SessionEvent::Cancelled { request });
+        } else {
+            tracing::warn!(request = request.0, stage = ?self.stage, "{message}");
+            self.tell(SessionEvent::Failed { request, stage: self.stage, message });
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn load(
+        &mut self,
+        folder: PathBuf,
+        device: ComputeDevice,
+        loaded: &mut Option<Loaded>,
+        loader: &Loader,
+    ) -> Result<(), SessionError> {
+        let (engine, model) = loader(&folder, device)?;
+        *loaded = Some(Loaded { engine, folder });
+        self.tell(SessionEvent::ModelLoaded { request: self.request, model });
+        Ok(())
+    }
+
+    fn open(&mut self, path: &Path, loaded: Option<&mut Loaded>) -> Result<(), SessionError> {
+        let Loaded { engine, folder } = loaded.ok_or(SessionError::NoModel)?;
+        let Some(clip) = self.read_clip(path, engine.frames())? else { return self.stopped() };
+        let sight = engine.sight(&clip);
+        engine.close_video();
+        self.tell_opened(&clip.info, sight);
+        let mut finite = true;
+        let layout = engine.encode(&clip, &mut |step| match step {
+            VideoStep::Vision { done, total } => self.step(Stage::Vision, done, total),
+            VideoStep::Camera { done, total } => self.step(Stage::Camera, done, total),
+            VideoStep::Prefill { done, total } => self.step(Stage::Prefill, done, total),
+            VideoStep::Cameras(cameras, points) => {
+                self.clock.lap(Stage::Camera);
+                finite = cameras.iter().all(is_finite_camera);
+                if !finite {
+                    return ControlFlow::Break(());
+                }
+                let (cameras, points) = (cameras.to_vec(), points.clone());
+                self.tell(SessionEvent::CamerasReady { request: self.request, cameras, points });
+                self.flow()
+            }
+        });
+        if !finite {
+            return Err(SessionError::NotFinite { what: "camera pose", folder: folder.clone() });
+        }
+        let layout = layout?;
+        if !is_finite_layout(&layout) {
+            engine.close_video();
+            return Err(SessionError::NotFinite { what: "layout", folder: folder.clone() });
+        }
+        self.clock.lap(Stage::Prefill);
+        let timing = self.clock.timing();
+        self.tell(SessionEvent::LayoutReady { request: self.request, layout, timing });
+        Ok(())
+    }
+
+    /// The end of a request that was cancelled between frames.
+    fn stopped(&self) -> Result<(), SessionError> {
+        self.tell(SessionEvent::Cancelled { request: self.request });
+        Ok(())
+    }
+
+    fn tell_opened(&self, info: &VideoInfo, sight: ModelSight) {
+        self.tell(SessionEvent::VideoOpened { request: self.request, info: info.clone(), sight });
+    }
+
+    /// The sampled frames; `None` when cancelled. Repeated frames are decoded once.
+    fn read_clip(&mut self, path: &Path, frames: NonZeroU32) -> Result<Option<Clip>, SessionError> {
+        let mut source = crate::video::open(path)?;
+        let indices = FrameSampling::Uniform { frames }.indices(source.info());
+        let mut frames: Vec<Frame> = Vec::with_capacity(indices.len());
+        for (done, index) in indices.iter().enumerate() {
+            let frame = match frames.last() {
+                Some(last) if last.index == *index => last.clone(),
+                _ => match source.frame_unless(*index, &mut || self.is_cancelled())? {
+                    Some(frame) => frame,
+                    None => return Ok(None),
+                },
+            };
+            frames.push(frame);
+            if self.step(Stage::DecodeFrames, done + 1, indices.len()).is_break() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Clip { info: source.info().clone(), frames }))
+    }
+
+    fn ask(
+        &mut self,
+        question: Question,
+        placed: Option<Situation>,
+        loaded: Option<&mut Loaded>,
+    ) -> Result<(), SessionError> {
+        let Loaded { engine, folder } = loaded.ok_or(SessionError::NoModel)?;
+        check_question(&question)?;
+        if placed.is_some_and(|placed| !is_finite_situation(&placed)) {
+            return Err(SessionError::BadPlacement);
+        }
+        let query = Query {
+            situation: question.situation_text.filter(|text| !text.trim().is_empty()),
+            question: question.text.trim().to_owned(),
+            choices: question.choices,
+            placed,
+            max_new_tokens: MAX_NEW_TOKENS,
+        };
+        let mut finite = true;
+        let mut pieces = 0;
+        let reply = engine.ask(&query, &mut |step| match step {
+            ReplyStep::Prefilled => self.step(Stage::Prefill, 1, 1),
+            ReplyStep::Situation(estimate) => {
+                finite = is_finite_estimate(estimate);
+                if !finite {
+                    return ControlFlow::Break(());
+                }
+                self.tell(SessionEvent::SituationReady { request: self.request, estimate: estimate.clone() });
+                self.flow()
+            }
+            ReplyStep::Piece(piece) => {
+                pieces += 1;
+                if piece.is_empty() {
+                    return self.flow();
+                }
+                self.tell(SessionEvent::AnswerPiece { request: self.request, piece: piece.to_owned() });
+                self.step(Stage::Generate, pieces, MAX_NEW_TOKENS)
+            }
+        });
+        if !finite {
+            return Err(SessionError::NotFinite { what: "situation", folder: folder.clone() });
+        }
+        let reply = reply?;
+        let timing = Timing {
+            prefill: reply.prefill_ms,
+            generate: reply.generate_ms,
+            total: self.clock.timing().total,
+            ..Timing::default()
+        };
+        let answer = AnswerDone {
+            text: reply.text,
+            confidence: if reply.confidence.is_finite() { reply.confidence } else { 0.0 },
+            prompt: reply.prompt,
+            tokens: TokenCounts {
+                prompt: reply.prompt_tokens,
+                reused: reply.reused_tokens,
+                generated: reply.generated_tokens,
+            },
+            timing,
+        };
+        self.tell(SessionEvent::AnswerReady { request: self.request, answer });
+        Ok(())
+    }
+}
+
+fn is_out_of_memory(message: &str) -> bool {
+    let lower = message.to_lowercase();
+    lower.contains("out of memory") || lower.contains("out_of_memory")
+}
+
+fn is_finite_camera(camera: &CameraEstimate) -> bool {
+    camera.pose.position.is_finite()
+        && camera.pose.rotation.is_finite()
+        && camera.intrinsics.focal.is_finite()
+}
+
+fn is_finite_layout(layout: &Layout) -> bool {
+    layout.floor_height.is_finite()
+        && layout.tokens.iter().all(|token| {
+            [token.position.x, token.position.y, token.sigma.x, token.sigma.y].into_iter().all(f32::is_finite)
+        })
+}
+
+fn is_finite_situation(situation: &Situation) -> bool {
+    [situation.position.x, situation.position.y, situation.orientation.radians()]
+        .into_iter()
+        .all(f32::is_finite)
+}
+
+fn is_finite_estimate(estimate: &SituationEstimate) -> bool {
+    is_finite_situation(&estimate.situation)
+        && [estimate.position_sigma.x, estimate.position_sigma.y, estimate.concentration]
+            .into_iter()
+            .chain(estimate.orientation.0.iter().copied())
+            .all(f32::is_finite)
+}
