@@ -5,6 +5,7 @@ mod layout;
 mod object;
 mod point_cloud;
 mod token_targets;
+mod truth_file;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,7 @@ pub use layout::{Layout, LayoutToken};
 pub use object::{Category, ObjectId, SceneObject};
 pub use point_cloud::{CloudPoint, PointCloud};
 pub use token_targets::token_targets;
+pub use truth_file::{SceneFileError, read_scene_truth};
 
 use crate::geometry::{AnchorFrame, Intrinsics};
 

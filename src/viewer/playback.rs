@@ -20,6 +20,7 @@ pub struct PlaybackClock {
     playing: bool,
     rate: f32,
     looping: bool,
+    revision: u64,
 }
 
 impl PlaybackClock {
@@ -31,6 +32,7 @@ impl PlaybackClock {
             position: 0.0,
             rate: self.rate(),
             looping: self.looping,
+            revision: self.revision + 1,
         };
     }
 
@@ -39,6 +41,13 @@ impl PlaybackClock {
         self.video = None;
         self.position = 0.0;
         self.playing = false;
+        self.revision += 1;
+    }
+
+    /// Grows whenever the clock jumps, starts, stops or changes its pace; the plain
+    /// passing of time leaves it.
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// Facts about the video; `None` before one is open.
@@ -75,12 +84,14 @@ impl PlaybackClock {
     pub fn set_rate(&mut self, rate: f32) {
         if rate.is_finite() {
             self.rate = rate.clamp(*RATE_RANGE.start(), *RATE_RANGE.end());
+            self.revision += 1;
         }
     }
 
     /// Starts again at the end, or stops there.
     pub fn set_looping(&mut self, looping: bool) {
         self.looping = looping;
+        self.revision += 1;
     }
 
     /// Pauses or plays; at the end it plays from the start.
@@ -90,6 +101,7 @@ impl PlaybackClock {
             self.position = 0.0;
         }
         self.playing = !self.playing && video.frame_count() > 1;
+        self.revision += 1;
     }
 
     /// Goes to the start of a frame; indices past the end go to the last frame.
@@ -97,6 +109,7 @@ impl PlaybackClock {
         if let Some(video) = &self.video {
             let last = video.frame_count().saturating_sub(1);
             self.position = video.pts_secs.get(index.0.min(last) as usize).copied().unwrap_or(0.0);
+            self.revision += 1;
         }
     }
 
@@ -119,6 +132,7 @@ impl PlaybackClock {
         } else {
             self.playing = false;
             self.position = video.pts_secs.last().copied().unwrap_or(0.0);
+            self.revision += 1;
         }
     }
 }

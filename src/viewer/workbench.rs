@@ -37,11 +37,13 @@ pub enum Layer {
     TrueObjects,
     /// Names and numbers.
     Labels,
+    /// Vision tokens over the video, coloured by certainty.
+    VideoTokens,
 }
 
 impl Layer {
     /// All layers in the order of the list on screen.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Layout,
         Self::Sigmas,
         Self::Points,
@@ -52,6 +54,7 @@ impl Layer {
         Self::TrueObjects,
         Self::Labels,
         Self::Grid,
+        Self::VideoTokens,
     ];
 
     /// Name on screen.
@@ -67,6 +70,7 @@ impl Layer {
             Self::TrueSituation => "True situation",
             Self::TrueObjects => "True objects",
             Self::Labels => "Labels",
+            Self::VideoTokens => "Tokens on the video",
         }
     }
 
@@ -82,7 +86,10 @@ pub struct LayerSet(pub u32);
 
 impl Default for LayerSet {
     fn default() -> Self {
-        Self(Layer::ALL.iter().fold(0, |mask, layer| mask | layer.bit()) & !Layer::Sigmas.bit())
+        let mut set = Self(Layer::ALL.iter().fold(0, |mask, layer| mask | layer.bit()));
+        set.set(Layer::Sigmas, false);
+        set.set(Layer::VideoTokens, false);
+        set
     }
 }
 

@@ -3,5 +3,6 @@
 mod architecture;
 mod cut3r_parity;
 mod ops;
+mod shaders;
 #[cfg(feature = "ffmpeg")]
 mod video;

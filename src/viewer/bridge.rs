@@ -1,0 +1,271 @@
+//! Between the worker threads and the app: events of the model thread and frames of
+//! the player thread are taken once per drawn frame, requests are sent without
+//! waiting.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bevy::prelude::{App, IntoScheduleConfigs, Res, ResMut, Resource, Time, Update};
+
+use super::ViewerSet;
+use super::playback::PlaybackClock;
+use super::window::Pace;
+use super::workbench::Workbench;
+use crate::session::{ComputeDevice, Session, SessionEvent, SessionRequest, SessionState};
+use crate::video::{Frame, FrameIndex, PlayerEvent, VideoPlayer};
+use crate::worker::SendError;
+
+/// The conversation as the model thread told it.
+#[derive(Debug, Default, Resource)]
+pub(super) struct Conversation(pub SessionState);
+
+/// Requests and events of the model thread.
+#[derive(Debug, Resource)]
+pub(super) struct ModelLink {
+    session: Option<Session>,
+    device: ComputeDevice,
+    /// A model is loaded or being loaded.
+    model_wanted: bool,
+    /// Requests that found the queue full.
+    waiting: VecDeque<SessionRequest>,
+    /// Events read from a log, shown instead of a model's.
+    replay: VecDeque<SessionEvent>,
+    /// Events for the recorder, in order.
+    pub unrecorded: Vec<SessionEvent>,
+}
+
+impl ModelLink {
+    /// The connection to `session` (none: the app works without a model).
+    pub fn new(session: Option<Session>, device: ComputeDevice, replay: Vec<SessionEvent>) -> Self {
+        Self {
+            session,
+            device,
+            model_wanted: false,
+            waiting: VecDeque::new(),
+            replay: replay.into(),
+            unrecorded: Vec::new(),
+        }
+    }
+
+    /// Sends a request, or keeps it until there is room.
+    pub fn request(&mut self, request: SessionRequest) {
+        self.waiting.push_back(request);
+        self.send_waiting();
+    }
+
+    /// Loads a checkpoint folder on the chosen device.
+    pub fn load_model(&mut self, folder: PathBuf) {
+        self.model_wanted = true;
+        self.request(SessionRequest::LoadModel { folder, device: self.device });
+    }
+
+    /// Opens a clip; whatever runs is cancelled. Without a model there is nobody to
+    /// look at it, and the player shows it alone.
+    pub fn open_video(&mut self, path: PathBuf) {
+        self.cancel();
+        if self.model_wanted {
+            self.request(SessionRequest::OpenVideo { path });
+        }
+    }
+
+    /// Cancels what runs and what waits.
+    pub fn cancel(&mut self) {
+        // A model being loaded is wanted by whatever comes next.
+        self.waiting.retain(|request| matches!(request, SessionRequest::LoadModel { .. }));
+        if let Some(session) = &self.session {
+            session.cancel();
+        }
+    }
+
+    /// Starts the model thread again.
+    ///
+    /// # Errors
+    /// A sentence for the status bar.
+    pub fn restart(&mut self) -> Result<(), String> {
+        match &mut self.session {
+            Some(session) => session.restart().map_err(|error| error.to_string()),
+            None => Err("there is no model thread in this session; start the app with a model".to_owned()),
+        }
+    }
+
+    fn send_waiting(&mut self) {
+        let Some(session) = &mut self.session else {
+            self.waiting.clear();
+            return;
+        };
+        while let Some(request) = self.waiting.front() {
+            match session.request(request.clone()) {
+                Ok(_) => drop(self.waiting.pop_front()),
+                Err(SendError::Busy) => break,
+                // The crash event has told why; a restart loads model and video again.
+                Err(SendError::Stopped) => self.waiting.clear(),
+            }
+        }
+    }
+
+    fn poll(&mut self) -> Option<SessionEvent> {
+        self.replay.pop_front().or_else(|| self.session.as_mut()?.poll())
+    }
+}
+
+/// The player thread of the open clip and the picture on screen.
+#[derive(Debug, Default, Resource)]
+pub(super) struct VideoLink {
+    player: Option<VideoPlayer>,
+    /// Starts playing as soon as it is open.
+    autoplay: bool,
+    /// A frame that is due later.
+    early: Option<Frame>,
+    /// Revision of the clock that the player was last told.
+    told: Option<u64>,
+    /// The picture on screen.
+    pub shown: Option<Frame>,
+    /// The picture is a stand-in while the wanted frame is decoded.
+    pub is_stand_in: bool,
+    /// Grows with every new picture.
+    pub revision: u64,
+    /// Why there is no picture.
+    pub failure: Option<String>,
+}
+
+impl VideoLink {
+    /// Opens a clip; the old picture stays until the first new one.
+    pub fn open(&mut self, path: &Path, autoplay: bool) {
+        *self = Self { shown: self.shown.take(), revision: self.revision, autoplay, ..Self::default() };
+        match VideoPlayer::open(path) {
+            Ok(player) => self.player = Some(player),
+            Err(error) => {
+                self.failure = Some(format!("cannot start the video thread: {error}; close other programs"))
+            }
+        }
+    }
+
+    /// Whether the picture on screen is exactly the one the clock asks for.
+    pub fn shows(&self, index: FrameIndex) -> bool {
+        !self.is_stand_in && self.shown.as_ref().is_some_and(|frame| frame.index == index)
+    }
+
+    fn show(&mut self, frame: Frame, exact: bool) {
+        self.shown = Some(frame);
+        self.is_stand_in = !exact;
+        self.revision += 1;
+    }
+}
+
+pub(super) fn plugin(app: &mut App) {
+    app.init_resource::<Conversation>()
+        .init_resource::<VideoLink>()
+        .init_resource::<PlaybackClock>()
+        .add_systems(
+            Update,
+            (receive_session, (advance_clock, receive_frames).chain()).in_set(ViewerSet::Receive),
+        );
+    app.add_systems(Update, (steer_player, send_requests).in_set(ViewerSet::Send));
+}
+
+/// Most events taken in one frame: a burst of answer pieces must not delay the picture.
+const EVENTS_PER_FRAME: usize = 64;
+
+fn receive_session(mut link: ResMut<ModelLink>, mut conversation: ResMut<Conversation>) {
+    use bevy::prelude::DetectChangesMut as _;
+    for _ in 0..EVENTS_PER_FRAME {
+        let Some(event) = link.bypass_change_detection().poll() else { break };
+        link.unrecorded.push(event.clone());
+        conversation.0.apply(event);
+    }
+}
+
+fn send_requests(mut link: ResMut<ModelLink>) {
+    link.send_waiting();
+}
+
+fn advance_clock(time: Res<Time>, mut clock: ResMut<PlaybackClock>) {
+    if clock.is_playing() {
+        clock.advance(time.delta_secs_f64());
+    }
+}
+
+/// Whether a frame of the video at `pts` is to be shown at `position`; around the end
+/// of a loop the nearer way round counts.
+fn is_due(pts: f64, position: f64, duration: f64) -> bool {
+    let ahead = pts - position;
+    if ahead > 0.5 * duration {
+        return true;
+    }
+    ahead <= 1e-9 && ahead > -0.5 * duration
+}
+
+fn receive_frames(
+    mut link: ResMut<VideoLink>,
+    mut clock: ResMut<PlaybackClock>,
+    mut workbench: ResMut<Workbench>,
+) {
+    use bevy::prelude::DetectChangesMut as _;
+    let (position, playing) = (clock.position_secs(), clock.is_playing());
+    let duration = clock.video().map_or(1.0, |video| video.duration_secs());
+    if let Some(frame) = link.bypass_change_detection().early.take() {
+        if playing && !is_due(frame.pts_secs, position, duration) {
+            link.bypass_change_detection().early = Some(frame);
+            return;
+        }
+        link.show(frame, true);
+    }
+    loop {
+        let Some(event) = link.bypass_change_detection().player.as_mut().and_then(VideoPlayer::poll) else {
+            break;
+        };
+        match event {
+            PlayerEvent::Opened(info) => {
+                let autoplay = link.autoplay;
+                clock.open(Arc::new(info), autoplay);
+            }
+            PlayerEvent::Frame { frame, exact, .. } => {
+                if playing && !is_due(frame.pts_secs, position, duration) {
+                    link.early = Some(frame);
+                    break;
+                }
+                link.show(frame, exact);
+            }
+            PlayerEvent::EndOfVideo => {}
+            PlayerEvent::Failed(message) => {
+                workbench.notice = Some(message.clone());
+                link.failure = Some(message);
+            }
+        }
+    }
+}
+
+/// Tells the player when the clock jumped, started, stopped or changed its speed.
+fn steer_player(clock: Res<PlaybackClock>, mut link: ResMut<VideoLink>, pace: Res<Pace>) {
+    use bevy::prelude::DetectChangesMut as _;
+    if clock.video().is_none() || link.told == Some(clock.revision()) {
+        return;
+    }
+    let link = link.bypass_change_detection();
+    link.told = Some(clock.revision());
+    link.early = None;
+    let Some(player) = &mut link.player else { return };
+    if clock.is_playing() {
+        player.play(clock.frame(), clock.rate(), clock.is_looping());
+    } else {
+        player.show(clock.frame());
+    }
+    pace.keep_drawing();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_due_when_their_time_has_come_also_around_a_loop() {
+        assert!(is_due(1.0, 1.0, 10.0));
+        assert!(is_due(0.5, 1.0, 10.0));
+        assert!(!is_due(1.1, 1.0, 10.0));
+        // The clock has started again: late frames of the last round go by.
+        assert!(is_due(9.9, 0.1, 10.0));
+        // The decoder has started again before the clock: its frame waits.
+        assert!(!is_due(0.0, 9.9, 10.0));
+    }
+}

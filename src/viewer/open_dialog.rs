@@ -1,0 +1,63 @@
+//! The system's file dialog, shown without blocking: asked on a task, looked at
+//! once per frame.
+
+use std::path::PathBuf;
+
+use bevy::prelude::{MessageWriter, ResMut, Resource};
+use bevy::tasks::futures::check_ready;
+use bevy::tasks::{IoTaskPool, Task};
+
+use super::action::ViewerAction;
+use super::window::Pace;
+use super::workbench::Workbench;
+
+/// Endings of video files in the dialog's filter; everything else can be chosen too.
+const VIDEO_ENDINGS: [&str; 14] =
+    ["mp4", "mov", "mkv", "webm", "avi", "m4v", "mpg", "mpeg", "ts", "mts", "wmv", "flv", "3gp", "ogv"];
+
+/// The dialog while it is open.
+#[derive(Debug, Default, Resource)]
+pub(super) struct OpenDialog(Option<Task<Option<PathBuf>>>);
+
+impl OpenDialog {
+    /// Shows the dialog in the folder of `near`; nothing happens while one is open.
+    pub fn show(&mut self, near: Option<&std::path::Path>) {
+        if self.0.is_some() {
+            return;
+        }
+        let mut dialog = rfd::AsyncFileDialog::new()
+            .set_title("Open a video")
+            .add_filter("Videos", &VIDEO_ENDINGS)
+            .add_filter("All files", &["*"]);
+        if let Some(folder) = near.and_then(std::path::Path::parent) {
+            dialog = dialog.set_directory(folder);
+        }
+        let answer = dialog.pick_file();
+        self.0 =
+            Some(IoTaskPool::get().spawn(async move { answer.await.map(|file| file.path().to_path_buf()) }));
+    }
+}
+
+/// Takes the answer of the dialog once it is there.
+pub(super) fn poll_dialog(
+    mut dialog: ResMut<OpenDialog>,
+    mut workbench: ResMut<Workbench>,
+    pace: bevy::prelude::Res<Pace>,
+    mut actions: MessageWriter<ViewerAction>,
+) {
+    let Some(task) = &mut dialog.0 else { return };
+    let Some(answer) = check_ready(task) else {
+        pace.keep_drawing();
+        return;
+    };
+    dialog.0 = None;
+    workbench.dialog_open = false;
+    match answer {
+        Some(path) => drop(actions.write(ViewerAction::OpenVideo(path))),
+        // Without a desktop portal the dialog ends at once, too: name the other ways.
+        None => {
+            workbench.notice =
+                Some("no file chosen; files can also be dropped here or given as a path".to_owned())
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! The 3D view: layout, points, cameras, situations and truth as geometry in the
+//! anchor space, rebuilt only when what they show changed.
+
+mod cameras;
+mod grid;
+mod labels;
+mod layout;
+mod panel;
+mod situation;
+mod truth;
+
+use std::sync::Arc;
+
+use bevy::image::Image;
+use bevy::prelude::{App, Assets, IntoScheduleConfigs, Res, ResMut, Resource, Startup, Time, UVec2, Update};
+use bevy_egui::{EguiTextureHandle, EguiUserTextures, egui};
+use glam::Vec2;
+
+use super::ViewerSet;
+use super::bridge::Conversation;
+use super::camera_rig::CameraRig;
+use super::playback::PlaybackClock;
+use super::render::{Geometry, ViewUniform, WorldPicture, target_image};
+use super::theme;
+use super::views::shown_question;
+use super::workbench::{Coloring, Layer, Workbench};
+use crate::geometry::{BevBounds, BevPoint};
+use crate::qa::Situation;
+use crate::scene::CameraEstimate;
+use situation::Handle;
+
+pub use panel::WorldPanel;
+
+/// Height of a person's camera: stands in for the floor until a layout or truth tells it.
+const TYPICAL_CAMERA_HEIGHT: f32 = 1.45;
+
+/// What the widget of the 3D view remembers between frames.
+#[derive(Debug, Clone, Resource)]
+pub(super) struct WorldPanelState {
+    texture: egui::TextureId,
+    /// Points.
+    size: Vec2,
+    pixels_per_point: f32,
+    hovered: Option<Handle>,
+    /// Part of the arrow being dragged, with the foot relative to the pointer.
+    dragging: Option<(Handle, Vec2)>,
+}
+
+/// What the geometry of the 3D view was built from, and its extent.
+#[derive(Debug, Clone, Resource)]
+pub(super) struct WorldScene {
+    built_from: Option<(u64, Coloring, usize)>,
+    /// Everything that "frame all" fits.
+    pub bounds: BevBounds,
+    /// Height of the floor in the anchor space.
+    pub floor: f32,
+    /// The camera of the frame on screen.
+    pub current: Option<CameraEstimate>,
+    fit_pending: bool,
+}
+
+impl Default for WorldScene {
+    fn default() -> Self {
+        Self {
+            built_from: None,
+            bounds: BevBounds { min: BevPoint::new(-2.0, -1.0), max: BevPoint::new(2.0, 4.0) },
+            floor: -TYPICAL_CAMERA_HEIGHT,
+            current: None,
+            fit_pending: true,
+        }
+    }
+}
+
+impl WorldScene {
+    /// Fits everything into the view at the next frame.
+    pub fn request_fit(&mut self) {
+        self.fit_pending = true;
+    }
+}
+
+pub(super) fn plugin(app: &mut App) {
+    app.init_resource::<WorldScene>()
+        .add_systems(Startup, create_picture)
+        .add_systems(Update, (rebuild_scene, rebuild_moving, move_eye).chain().in_set(ViewerSet::Sync))
+        .add_systems(Update, present.in_set(ViewerSet::Present));
+}
+
+fn create_picture(world: &mut bevy::prelude::World) {
+    let size = UVec2::splat(256);
+    let target = world.resource_mut::<Assets<Image>>().add(target_image(size));
+    let texture =
+        world.resource_mut::<EguiUserTextures>().add_image(EguiTextureHandle::Strong(target.clone()));
+    world.insert_resource(WorldPanelState {
+        texture,
+        size: Vec2::splat(256.0),
+        pixels_per_point: 1.0,
+        hovered: None,
+        dragging: None,
+    });
+    world.insert_resource(WorldPicture {
+        target,
+        size,
+        allocated: size,
+        view: bytemuck::Zeroable::zeroed(),
+        background: [theme::BACKGROUND.r(), theme::BACKGROUND.g(), theme::BACKGROUND.b()],
+        scene: super::render::Versioned::default(),
+        moving: super::render::Versioned::default(),
+    });
+}
+
+/// Rebuilds what depends on the clip, the layout and the colouring.
+fn rebuild_scene(
+    conversation: Res<Conversation>,
+    workbench: Res<Workbench>,
+    mut scene: ResMut<WorldScene>,
+    mut picture: ResMut<WorldPicture>,
+) {
+    let session = &conversation.0;
+    let truth_id = Arc::as_ptr(&workbench.truth) as usize;
+    let key = (session.scene_revision, workbench.coloring, truth_id);
+    let before = scene.built_from.replace(key);
+    if before == Some(key) {
+        return;
+    }
+    let truth = workbench.truth.scene.as_ref();
+    if let Some(bounds) = extent(session, truth) {
+        scene.bounds = bounds;
+    }
+    let true_floor = truth
+        .and_then(|truth| truth.objects.iter().map(|object| object.bounds.bottom()).min_by(f32::total_cmp));
+    let layout_floor = session.layout.as_ref().map(|layout| layout.floor_height);
+    scene.floor = layout_floor.or(true_floor).unwrap_or(-TYPICAL_CAMERA_HEIGHT);
+
+    let mut geometry = Geometry::default();
+    grid::add_grid(&mut geometry, scene.bounds, scene.floor);
+    if let Some(truth) = truth {
+        truth::add_truth(&mut geometry, truth, scene.floor);
+    }
+    if let Some(layout) = &session.layout {
+        layout::add_layout(&mut geometry, layout, workbench.coloring);
+    }
+    layout::add_points(&mut geometry, &session.points);
+    cameras::add_cameras(&mut geometry, &session.cameras);
+    tracing::debug!(instances = geometry.len(), "rebuilt the 3D scene");
+    picture.scene.set(geometry);
+    if before.is_none_or(|(revision, _, truth)| (revision, truth) != (key.0, key.2)) {
+        scene.fit_pending = true;
+    }
+}
+
+/// Everything worth seeing: cameras, rooms, and the layout without its farthest tokens.
+fn extent(
+    session: &crate::session::SessionState,
+    truth: Option<&crate::scene::SceneTruth>,
+) -> Option<BevBounds> {
+    /// Share of the tokens left out at each side.
+    const STRAY: f32 = 0.02;
+    let cameras = session.cameras.iter().map(|camera| BevPoint::from(camera.pose.position.truncate()));
+    let rooms = truth.into_iter().flat_map(|truth| truth.rooms.iter().flatten()).copied().map(BevPoint::from);
+    let tokens = session.layout.iter().flat_map(|layout| &layout.tokens).map(|token| token.position);
+    let (mut xs, mut ys): (Vec<f32>, Vec<f32>) =
+        tokens.filter(|p| p.x.is_finite() && p.y.is_finite()).map(|p| (p.x, p.y)).unzip();
+    xs.sort_by(f32::total_cmp);
+    ys.sort_by(f32::total_cmp);
+    let skip = (xs.len() as f32 * STRAY) as usize;
+    let corners = (!xs.is_empty()).then(|| {
+        let last = xs.len() - 1 - skip;
+        [BevPoint::new(xs[skip], ys[skip]), BevPoint::new(xs[last], ys[last])]
+    });
+    BevBounds::around(cameras.chain(rooms).chain(corners.into_iter().flatten()))
+}
+
+/// Rebuilds the camera on screen and the situations.
+fn rebuild_moving(
+    conversation: Res<Conversation>,
+    workbench: Res<Workbench>,
+    clock: Res<PlaybackClock>,
+    panel: Res<WorldPanelState>,
+    mut scene: ResMut<WorldScene>,
+    mut picture: ResMut<WorldPicture>,
+    mut shown: bevy::prelude::Local<Option<(f64, Option<Handle>)>>,
+) {
+    use bevy::prelude::DetectChanges as _;
+    let moment = (clock.position_secs(), panel.dragging.map(|(handle, _)| handle).or(panel.hovered));
+    if shown.replace(moment) == Some(moment) && !conversation.is_changed() && !workbench.is_changed() {
+        return;
+    }
+    let session = &conversation.0;
+    let mut geometry = Geometry::default();
+    scene.current =
+        clock.video().and_then(|video| cameras::camera_at(&session.cameras, video, clock.position_secs()));
+    if let Some(camera) = &scene.current {
+        cameras::add_current_camera(&mut geometry, camera, scene.floor);
+    }
+    let question = shown_question(session, &workbench);
+    let estimate = question.and_then(|asked| asked.estimate.as_ref());
+    if let Some(truth) = true_situation(&workbench, question.map(|asked| &asked.question)) {
+        situation::add_arrow(&mut geometry, Layer::TrueSituation, &truth, scene.floor, theme::TRUE, None);
+    }
+    if let Some(estimate) = estimate {
+        situation::add_estimate(&mut geometry, estimate, scene.floor, theme::PREDICTED);
+    }
+    match (workbench.placed, estimate) {
+        (Some(placed), estimate) => {
+            if let Some(estimate) = estimate {
+                let (situation, color) = (&estimate.situation, theme::PREDICTED.gamma_multiply(0.6));
+                situation::add_arrow(&mut geometry, Layer::Situation, situation, scene.floor, color, None);
+            }
+            situation::add_arrow(
+                &mut geometry,
+                Layer::Situation,
+                &placed,
+                scene.floor,
+                theme::PLACED,
+                Some(moment.1),
+            );
+        }
+        (None, Some(estimate)) => {
+            let color = theme::PREDICTED;
+            let handle = Some(moment.1);
+            situation::add_arrow(
+                &mut geometry,
+                Layer::Situation,
+                &estimate.situation,
+                scene.floor,
+                color,
+                handle,
+            );
+        }
+        (None, None) => {}
+    }
+    picture.moving.set(geometry);
+}
+
+/// The true situation of a question, when the clip's own questions tell it.
+fn true_situation(workbench: &Workbench, question: Option<&crate::qa::Question>) -> Option<Situation> {
+    let question = question?;
+    let same_place = |candidate: &&crate::qa::LabeledQuestion| {
+        candidate.question.situation_text.is_some()
+            && candidate.question.situation_text == question.situation_text
+    };
+    workbench.truth.questions.iter().find(same_place).and_then(|labeled| labeled.situation)
+}
+
+/// The situation that can be grabbed: the placed one, else the model's reading.
+fn grabbable(workbench: &Workbench, session: &crate::session::SessionState) -> Option<Situation> {
+    workbench
+        .placed
+        .or_else(|| shown_question(session, workbench)?.estimate.as_ref().map(|estimate| estimate.situation))
+}
+
+fn move_eye(
+    time: Res<Time>,
+    mut rig: ResMut<CameraRig>,
+    mut scene: ResMut<WorldScene>,
+    panel: Res<WorldPanelState>,
+    pace: Res<super::window::Pace>,
+) {
+    if std::mem::take(&mut scene.fit_pending) {
+        rig.frame(scene.bounds, scene.floor, panel.size.x / panel.size.y.max(1.0));
+    }
+    if let Some(camera) = &scene.current {
+        rig.follow(&camera.pose);
+    }
+    if pace.is_scripted() {
+        rig.jump();
+    } else if rig.glide(time.delta_secs()) {
+        pace.keep_drawing();
+    }
+}
+
+/// Hands camera and filters to the GPU.
+fn present(
+    rig: Res<CameraRig>,
+    workbench: Res<Workbench>,
+    panel: Res<WorldPanelState>,
+    mut picture: ResMut<WorldPicture>,
+    mut images: ResMut<Assets<Image>>,
+) {
+    let view = rig.view(panel.size);
+    let pixels = panel.size * panel.pixels_per_point;
+    picture.fit(&mut images, UVec2::new(pixels.x.round() as u32, pixels.y.round() as u32));
+    picture.view = ViewUniform {
+        clip_from_anchor: view.clip_from_anchor().to_cols_array_2d(),
+        viewport: picture.size.as_vec2().into(),
+        pixels_per_metre: view.points_per_metre() * panel.pixels_per_point,
+        min_certainty: workbench.confidence,
+        layers: workbench.layers.0,
+        pixels_per_point: panel.pixels_per_point,
+        padding: [0; 2],
+    };
+}

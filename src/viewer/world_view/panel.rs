@@ -1,0 +1,236 @@
+//! The widget of the 3D view: shows the picture, turns the pointer into eye
+//! movements, and lets the situation arrow be grabbed.
+
+use bevy::ecs::system::SystemParam;
+use bevy::prelude::{Res, ResMut};
+use bevy_egui::egui::{
+    self, Align2, CursorIcon, FontId, Painter, PointerButton, Pos2, Rect, Response, Sense, Ui, pos2, vec2,
+};
+use glam::Vec2;
+
+use super::labels::{Labels, project, scale_bar};
+use super::situation::{self, Handle};
+use super::{WorldPanelState, WorldScene, grabbable, true_situation};
+use crate::qa::Situation;
+use crate::viewer::action::ViewerAction;
+use crate::viewer::bridge::Conversation;
+use crate::viewer::camera_rig::CameraRig;
+use crate::viewer::render::WorldPicture;
+use crate::viewer::space::View;
+use crate::viewer::theme;
+use crate::viewer::views::shown_question;
+use crate::viewer::workbench::{CameraMode, Layer, Workbench};
+
+/// Reach of the pointer around cameras and handles, points.
+const REACH: f32 = 9.0;
+
+/// Everything the widget of the 3D view needs; a panel calls [`WorldPanel::show`].
+#[derive(SystemParam)]
+pub struct WorldPanel<'w> {
+    rig: ResMut<'w, CameraRig>,
+    state: ResMut<'w, WorldPanelState>,
+    picture: Res<'w, WorldPicture>,
+    scene: Res<'w, WorldScene>,
+    conversation: Res<'w, Conversation>,
+    workbench: Res<'w, Workbench>,
+}
+
+impl WorldPanel<'_> {
+    /// Fills the rest of `ui` with the 3D view.
+    pub fn show(&mut self, ui: &mut Ui, actions: &mut Vec<ViewerAction>) -> Response {
+        let (rect, response) = ui.allocate_exact_size(ui.available_size(), Sense::click_and_drag());
+        self.state.size = Vec2::new(rect.width().max(1.0), rect.height().max(1.0));
+        self.state.pixels_per_point = ui.ctx().pixels_per_point();
+        let used = self.picture.size.as_vec2() / self.picture.allocated.as_vec2();
+        let uv = Rect::from_min_max(pos2(0.0, 0.0), pos2(used.x, used.y));
+        let painter = ui.painter_at(rect);
+        painter.image(self.state.texture, rect, uv, egui::Color32::WHITE);
+
+        let view = self.rig.view(self.state.size);
+        let pointer = response.hover_pos().or_else(|| response.interact_pointer_pos());
+        let local = |position: Pos2| Vec2::new(position.x - rect.left(), position.y - rect.top());
+        if let Some(pointer) = pointer {
+            self.drag_arrow(&response, &view, local(pointer), actions);
+            self.click_camera(&response, &view, rect, pointer, actions);
+            self.zoom(ui, &response, &view, local(pointer));
+        } else {
+            self.state.hovered = None;
+        }
+        if self.state.dragging.is_none() {
+            self.move_eye(ui, &response);
+        }
+        if response.double_clicked() {
+            actions.push(ViewerAction::FrameAll);
+        }
+        self.paint_labels(&painter, &view, rect);
+        self.ask_from_here(ui, &view, rect, actions);
+        response
+    }
+
+    fn move_eye(&mut self, ui: &Ui, response: &Response) {
+        let delta = response.drag_delta();
+        let movement = Vec2::new(delta.x, delta.y);
+        let pans = response.dragged_by(PointerButton::Secondary)
+            || response.dragged_by(PointerButton::Middle)
+            || (response.dragged_by(PointerButton::Primary) && ui.input(|input| input.modifiers.shift))
+            || (response.dragged_by(PointerButton::Primary) && self.workbench.camera_mode == CameraMode::Top);
+        let height = self.state.size.y;
+        if pans {
+            self.rig.pan(movement, height);
+        } else if response.dragged_by(PointerButton::Primary) {
+            self.rig.turn(movement);
+        }
+    }
+
+    fn zoom(&mut self, ui: &Ui, response: &Response, view: &View, pointer: Vec2) {
+        if !response.hovered() {
+            return;
+        }
+        let factor = ui.input(|input| input.zoom_delta() * (input.smooth_scroll_delta.y * 0.004).exp());
+        if (factor - 1.0).abs() > 1e-4 {
+            self.rig.zoom(factor, view.on_plane(pointer, view.eye.target.z));
+        }
+    }
+
+    fn drag_arrow(
+        &mut self,
+        response: &Response,
+        view: &View,
+        pointer: Vec2,
+        actions: &mut Vec<ViewerAction>,
+    ) {
+        let situation = grabbable(&self.workbench, &self.conversation.0)
+            .filter(|_| self.workbench.layers.contains(Layer::Situation));
+        let (Some(situation), Some(floor)) = (situation, view.on_plane(pointer, self.scene.floor)) else {
+            self.state.hovered = None;
+            self.state.dragging = None;
+            return;
+        };
+        let point = floor.truncate();
+        let metres = REACH * view.eye.position().distance(floor) / view.points_per_metre();
+        let hovered = situation::handle_at(&situation, point, metres * 0.6);
+        if self.state.hovered != hovered {
+            self.state.hovered = hovered;
+        }
+        if response.drag_started_by(PointerButton::Primary) {
+            let grip = Vec2::from(situation.position) - point;
+            self.state.dragging = hovered.map(|handle| (handle, grip));
+        }
+        if let Some((handle, grip)) = self.state.dragging {
+            let moved = situation::dragged(&situation, handle, point, grip);
+            if moved != situation {
+                actions.push(ViewerAction::PlaceSituation(moved));
+            }
+            if response.drag_stopped() {
+                self.state.dragging = None;
+            }
+        }
+        let grabbing = self.state.dragging.is_some();
+        match self.state.dragging.map(|(handle, _)| handle).or(hovered) {
+            Some(Handle::Foot) => {
+                response.ctx.set_cursor_icon(if grabbing { CursorIcon::Grabbing } else { CursorIcon::Grab });
+            }
+            Some(Handle::Ring) => response.ctx.set_cursor_icon(CursorIcon::Alias),
+            None => {}
+        }
+    }
+
+    fn click_camera(
+        &self,
+        response: &Response,
+        view: &View,
+        rect: Rect,
+        pointer: Pos2,
+        actions: &mut Vec<ViewerAction>,
+    ) {
+        if !self.workbench.layers.contains(Layer::Frusta)
+            || self.state.hovered.is_some()
+            || response.dragged()
+        {
+            return;
+        }
+        let cameras = self.conversation.0.cameras.iter();
+        let near = cameras
+            .filter_map(|camera| {
+                let screen = project(view, rect.min, camera.pose.position)?;
+                Some((screen.distance(pointer), screen, camera.frame))
+            })
+            .min_by(|a, b| a.0.total_cmp(&b.0));
+        if let Some((distance, screen, frame)) = near
+            && distance < REACH
+        {
+            response.ctx.set_cursor_icon(CursorIcon::PointingHand);
+            let painter = response.ctx.layer_painter(response.layer_id).with_clip_rect(rect);
+            painter.circle_stroke(screen, 6.0, egui::Stroke::new(2.0, theme::TEXT));
+            let text = format!("frame {}", frame.0);
+            painter.text(
+                screen + vec2(12.0, 0.0),
+                Align2::LEFT_CENTER,
+                text,
+                FontId::proportional(12.0),
+                theme::TEXT,
+            );
+            if response.clicked() {
+                actions.push(ViewerAction::SeekTo(frame));
+            }
+        }
+    }
+
+    fn paint_labels(&self, painter: &Painter, view: &View, rect: Rect) {
+        if self.workbench.layers.contains(Layer::Grid) {
+            scale_bar(painter, view, rect);
+        }
+        if !self.workbench.layers.contains(Layer::Labels) {
+            return;
+        }
+        let mut labels = Labels::default();
+        let session = &self.conversation.0;
+        let question = shown_question(session, &self.workbench);
+        let estimate = question.and_then(|asked| asked.estimate.as_ref());
+        let mut arrow = |situation: &Situation, text: &str, color| {
+            // Behind the arrow, where it points at nothing.
+            let tail = Vec2::from(situation.position) - situation.orientation.direction() * 0.3;
+            if let Some(position) = project(view, rect.min, tail.extend(self.scene.floor)) {
+                labels.add(painter, position, text, color, 12.0);
+            }
+        };
+        if let Some(placed) =
+            self.workbench.placed.filter(|_| self.workbench.layers.contains(Layer::Situation))
+        {
+            arrow(&placed, "placed by hand", theme::PLACED);
+        }
+        if let Some(estimate) = estimate.filter(|_| self.workbench.layers.contains(Layer::Situation)) {
+            let text = format!("model, ±{:.1} m", estimate.position_sigma.rms());
+            arrow(&estimate.situation, &text, theme::PREDICTED);
+        }
+        if let Some(truth) = true_situation(&self.workbench, question.map(|asked| &asked.question))
+            .filter(|_| self.workbench.layers.contains(Layer::TrueSituation))
+        {
+            arrow(&truth, "true", theme::TRUE);
+        }
+        if let Some(truth) = &self.workbench.truth.scene
+            && self.workbench.layers.contains(Layer::TrueObjects)
+        {
+            labels.add_objects(painter, view, rect.min, truth);
+        }
+    }
+
+    /// Buttons beside an arrow that was placed by hand.
+    fn ask_from_here(&self, ui: &mut Ui, view: &View, rect: Rect, actions: &mut Vec<ViewerAction>) {
+        let Some(placed) = self.workbench.placed.filter(|_| self.state.dragging.is_none()) else { return };
+        let foot = Vec2::from(placed.position).extend(self.scene.floor);
+        let Some(screen) = project(view, rect.min, foot) else { return };
+        let size = vec2(190.0, 30.0);
+        let corner = (screen + vec2(-size.x * 0.5, 26.0)).clamp(rect.min, (rect.max - size).max(rect.min));
+        let area = Rect::from_min_size(corner, size);
+        let mut child = ui.new_child(egui::UiBuilder::new().max_rect(area));
+        child.horizontal(|ui| {
+            if ui.button("Ask from here").clicked() {
+                actions.push(ViewerAction::AskFromHere);
+            }
+            if ui.button("Reset").clicked() {
+                actions.push(ViewerAction::ClearPlaced);
+            }
+        });
+    }
+}
