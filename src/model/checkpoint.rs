@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::config::ModelConfig;
-use super::published::{canonical_name, config_from_published, is_ignored};
+use super::published::{canonical_name, config_from_published, heads_by_shape, is_ignored};
 use super::tokenizer::TextTokenizer;
 use super::{ModelError, Network, camera, network};
 
@@ -92,8 +92,9 @@ impl Checkpoint {
     /// # Errors
     /// When a file cannot be read, or the parts do not fit; the message names file and tensor.
     pub fn load(folder: &Path, dtype: DType, device: &Device) -> Result<Self, ModelError> {
-        let files = WeightFiles::open(folder)?;
-        let config = read_config(folder, &files)?;
+        let mut files = WeightFiles::open(folder)?;
+        let mut config = read_config(folder, &files)?;
+        files.adopt_heads(&mut config);
         let tokenizer = TextTokenizer::load(&folder.join(TOKENIZER_FILE), config.language.vocab_size)?;
         if config.tokenizer_entries != 0 && config.tokenizer_entries != tokenizer.entries() {
             return Err(ModelError::Tokenizer {
@@ -215,6 +216,19 @@ impl WeightFiles {
         }
         self.maps.push(map);
         Ok(())
+    }
+
+    /// Finds Loc3R's layers under unknown names, and their hidden widths under any.
+    fn adopt_heads(&mut self, config: &mut ModelConfig) {
+        let shapes = self.places.iter().map(|(name, place)| (name.clone(), place.shape.clone())).collect();
+        for (old, new) in heads_by_shape(&shapes, config.language.hidden_size, config.camera_token_dim) {
+            if let Some(place) = self.places.remove(&old) {
+                self.places.insert(new, place);
+            }
+        }
+        let hidden = |name: &str| self.shape(name).and_then(|shape| shape.first().copied());
+        config.heads.hidden_size = hidden("model.f_pos.0.weight").or(config.heads.hidden_size);
+        config.camera_hidden_size = hidden("model.f_cam.0.weight").or(config.camera_hidden_size);
     }
 
     fn shape(&self, name: &str) -> Option<&[usize]> {

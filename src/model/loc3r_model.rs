@@ -31,6 +31,10 @@ const PREFILL_CHUNK: usize = 512;
 /// Frames of one vision step.
 const VISION_CHUNK: usize = 4;
 
+/// Texts with more than this many bytes per token of the longest sequence are refused
+/// before they are tokenised.
+const LONGEST_TOKEN: usize = 16;
+
 /// The sampled frames of a video.
 #[derive(Debug, Clone)]
 pub struct Clip {
@@ -465,6 +469,11 @@ impl Loc3rModel {
         let question = self.tokenizer.plain(&query.question);
         if question.trim().is_empty() {
             return Err(ModelError::Query { reason: "the question is empty; type one".to_owned() });
+        }
+        let bytes = question.len() + query.situation.as_ref().map_or(0, String::len);
+        let limit = self.config.language.max_position_embeddings;
+        if bytes > LONGEST_TOKEN * limit {
+            return Err(ModelError::TooLong { tokens: bytes / LONGEST_TOKEN, limit });
         }
         let situation = query.situation.as_deref().map(|text| self.tokenizer.plain(text));
         let choices: Vec<String> = query.choices.iter().map(|choice| self.tokenizer.plain(choice)).collect();

@@ -66,6 +66,8 @@ struct Taps {
 fn taps(filter: Filter, inputs: usize, outputs: usize) -> Vec<Taps> {
     let scale = inputs as f64 / outputs as f64;
     let filter_scale = scale.max(1.0);
+    // Multiplied, as Pillow does: dividing rounds differently.
+    let inverse_scale = 1.0 / filter_scale;
     let support = filter.support() * filter_scale;
     (0..outputs)
         .map(|output| {
@@ -73,7 +75,7 @@ fn taps(filter: Filter, inputs: usize, outputs: usize) -> Vec<Taps> {
             let first = (center - support + 0.5).max(0.0) as usize;
             let end = ((center + support + 0.5) as usize).min(inputs);
             let weights: Vec<f64> = (first..end)
-                .map(|input| filter.weight((input as f64 - center + 0.5) / filter_scale))
+                .map(|input| filter.weight((input as f64 - center + 0.5) * inverse_scale))
                 .collect();
             let sum: f64 = weights.iter().sum();
             let fixed = |weight: f64| {

@@ -1,6 +1,8 @@
 //! Published checkpoints: LLaVA's own tensor names, those of transformers, and
 //! LLaVA-Video's `config.json`.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::config::{CameraEncoderConfig, ModelConfig, NewlineMode, PoolingMode, Qwen2Config};
@@ -100,9 +102,124 @@ pub(super) fn config_from_published(json: &Value) -> Result<ModelConfig, String>
     Ok(config)
 }
 
+/// Parts of the network whose published names are not known beforehand.
+const HEADS: [&str; 4] = ["model.f_cam", "model.f_proj", "model.f_pos", "model.f_ori"];
+
+/// Parts whose names are.
+const KNOWN: [&str; 8] = [
+    "model.layers.",
+    "model.embed_tokens.",
+    "model.norm.",
+    "model.vision_tower.",
+    "model.mm_projector.",
+    "model.image_newline",
+    "lm_head.",
+    "camera_encoder.",
+];
+
+/// Recognises Loc3R's own layers by their shapes: two linear layers from the camera
+/// token to the language width are `f_cam`, one from the language width to 4 is
+/// `f_proj`, two to 4 are `f_pos`, two to 36 are `f_ori`. `shapes`: all tensors by
+/// canonical name. Gives (name in the file, name of the network) of tensors to rename;
+/// nothing where two candidates fit.
+pub(super) fn heads_by_shape(
+    shapes: &BTreeMap<String, Vec<usize>>,
+    width: usize,
+    camera_token_dim: usize,
+) -> Vec<(String, String)> {
+    if HEADS.iter().any(|head| shapes.keys().any(|name| name.starts_with(head))) {
+        return Vec::new();
+    }
+    let mut parts: BTreeMap<&'static str, Vec<Vec<String>>> = BTreeMap::new();
+    for modules in unknown_modules(shapes) {
+        let shape = |at: usize| shapes[&format!("{}.weight", modules[at])].as_slice();
+        let kind = match modules.len() {
+            1 if shape(0) == [4, width] => "model.f_proj",
+            2 if shape(0)[1] == camera_token_dim && shape(1)[0] == width && camera_token_dim != width => {
+                "model.f_cam"
+            }
+            2 if shape(0)[1] == width && shape(1)[0] == 4 => "model.f_pos",
+            2 if shape(0)[1] == width && shape(1)[0] == 36 => "model.f_ori",
+            _ => continue,
+        };
+        parts.entry(kind).or_default().push(modules);
+    }
+    let mut renamed = Vec::new();
+    for (kind, candidates) in parts {
+        let [modules] = candidates.as_slice() else { continue };
+        let names = match modules.len() {
+            1 => vec![kind.to_owned()],
+            _ => vec![format!("{kind}.0"), format!("{kind}.2")],
+        };
+        for (module, name) in modules.iter().zip(names) {
+            for part in ["weight", "bias"] {
+                let old = format!("{module}.{part}");
+                if shapes.contains_key(&old) {
+                    renamed.push((old, format!("{name}.{part}")));
+                }
+            }
+        }
+    }
+    renamed
+}
+
+/// Linear layers outside the known parts: pairs that share a parent, and single ones.
+fn unknown_modules(shapes: &BTreeMap<String, Vec<usize>>) -> Vec<Vec<String>> {
+    let mut parents: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (name, shape) in shapes {
+        let Some(module) = name.strip_suffix(".weight") else { continue };
+        if shape.len() != 2 || KNOWN.iter().any(|known| name.starts_with(known)) {
+            continue;
+        }
+        let parent = module.rsplit_once('.').map_or("", |(parent, _)| parent);
+        parents.entry(parent).or_default().push(module.to_owned());
+    }
+    parents
+        .into_values()
+        .flat_map(|modules| match modules.len() {
+            2 => vec![modules],
+            _ => modules.into_iter().map(|module| vec![module]).collect(),
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn heads_are_recognised_by_their_shapes() {
+        let mut shapes: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        let mut add = |name: &str, shape: [usize; 2]| {
+            shapes.insert(format!("{name}.weight"), shape.to_vec());
+            shapes.insert(format!("{name}.bias"), vec![shape[0]]);
+        };
+        add("model.pose_projector.0", [64, 768]);
+        add("model.pose_projector.2", [64, 64]);
+        add("model.bev", [4, 64]);
+        add("position.fc1", [32, 64]);
+        add("position.fc2", [4, 32]);
+        add("model.heading.0", [64, 64]);
+        add("model.heading.2", [36, 64]);
+        add("model.layers.0.mlp.up_proj", [4, 64]);
+        let renamed: BTreeMap<String, String> = heads_by_shape(&shapes, 64, 768).into_iter().collect();
+        let expected = [
+            ("model.pose_projector.0", "model.f_cam.0"),
+            ("model.pose_projector.2", "model.f_cam.2"),
+            ("model.bev", "model.f_proj"),
+            ("position.fc1", "model.f_pos.0"),
+            ("position.fc2", "model.f_pos.2"),
+            ("model.heading.0", "model.f_ori.0"),
+            ("model.heading.2", "model.f_ori.2"),
+        ];
+        assert_eq!(renamed.len(), 2 * expected.len());
+        for (old, new) in expected {
+            assert_eq!(renamed[&format!("{old}.weight")], format!("{new}.weight"));
+            assert_eq!(renamed[&format!("{old}.bias")], format!("{new}.bias"));
+        }
+        shapes.insert("model.second_bev.weight".to_owned(), vec![4, 64]);
+        assert!(!heads_by_shape(&shapes, 64, 768).iter().any(|(_, new)| new.starts_with("model.f_proj")));
+    }
 
     #[test]
     fn names_of_every_conversion_meet() {

@@ -2,6 +2,10 @@
 
 mod architecture;
 mod cut3r_parity;
+mod golden;
+mod model;
+mod model_parity;
+mod model_preprocess;
 mod ops;
 mod shaders;
 #[cfg(feature = "ffmpeg")]

@@ -27,11 +27,12 @@ pub struct MatchSide {
 impl MatchSide {
     /// Picks frames (indices, u32, shape (P)) of a dense output.
     pub fn of_frames(dense: &DenseOutput, frames: &Tensor) -> Result<Self> {
+        let pick = |x: &Tensor| x.contiguous()?.index_select(frames, 0);
         Ok(Self {
-            descriptor: dense.descriptor.index_select(frames, 0)?,
-            unmatched: dense.unmatched.index_select(frames, 0)?,
-            point: dense.point.index_select(frames, 0)?,
-            log_scale: dense.log_scale.index_select(frames, 0)?,
+            descriptor: pick(&dense.descriptor)?,
+            unmatched: pick(&dense.unmatched)?,
+            point: pick(&dense.point)?,
+            log_scale: pick(&dense.log_scale)?,
         })
     }
 }
