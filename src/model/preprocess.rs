@@ -1,8 +1,10 @@
 //! From video frames to what the towers see: Pillow's 8-bit resize, bit for bit, and
 //! normalisation to [-1, 1].
 //!
-//! Pillow resizes in two passes, columns first, with coefficients of 22 fractional
-//! bits; each pass rounds to 8 bits. Shrinking widens the filter (antialiasing).
+//! Pillow resizes in two passes with coefficients of 22 fractional bits; each pass
+//! rounds to 8 bits, so their order shows: columns come first, unless the height
+//! shrinks by more than twice as many pixels as the width (since Pillow 13).
+//! Shrinking widens the filter (antialiasing).
 //! Images are row-major RGB bytes (height, width, 3).
 
 use candle_core::{DType, Device, Result, Tensor};
@@ -96,23 +98,30 @@ fn convolve(taps: &Taps, sample: impl Fn(usize) -> u8) -> u8 {
     (sum >> PRECISION_BITS).clamp(0, 255) as u8
 }
 
-/// Resizes an image; equal to `PIL.Image.resize` of the same filter.
+/// Resizes an image; equal to `PIL.Image.resize` of Pillow 13 with the same filter.
 pub fn resize(rgb: &[u8], from: ImageSize, to: ImageSize, filter: Filter) -> Vec<u8> {
-    let widened = if from.width == to.width {
-        rgb.to_vec()
-    } else {
-        resize_columns(rgb, from.width as usize, to.width as usize, filter)
+    let (from_width, from_height) = (from.width as usize, from.height as usize);
+    let (to_width, to_height) = (to.width as usize, to.height as usize);
+    let columns = |rgb: Vec<u8>| {
+        if from_width == to_width { rgb } else { resize_columns(&rgb, from_width, to_width, filter) }
     };
-    if from.height == to.height {
-        return widened;
+    let rows = |rgb: Vec<u8>, width: usize| {
+        if from_height == to_height { rgb } else { resize_rows(&rgb, width, from_height, to_height, filter) }
+    };
+    let lost_rows = i64::from(from.height) - i64::from(to.height);
+    let lost_columns = i64::from(from.width) - i64::from(to.width);
+    if lost_rows > 0 && lost_rows > 2 * lost_columns {
+        columns(rows(rgb.to_vec(), from_width))
+    } else {
+        rows(columns(rgb.to_vec()), to_width)
     }
-    let row_len = 3 * to.width as usize;
-    taps(filter, from.height as usize, to.height as usize)
+}
+
+fn resize_rows(rgb: &[u8], width: usize, from: usize, to: usize, filter: Filter) -> Vec<u8> {
+    let row_len = 3 * width;
+    taps(filter, from, to)
         .iter()
-        .flat_map(|taps| {
-            let widened = &widened;
-            (0..row_len).map(move |at| convolve(taps, |row| widened[row * row_len + at]))
-        })
+        .flat_map(|taps| (0..row_len).map(move |at| convolve(taps, |row| rgb[row * row_len + at])))
         .collect()
 }
 
