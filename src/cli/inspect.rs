@@ -1,15 +1,19 @@
 //! `loc3r inspect`: what a file or folder holds. Each kind of file has one function here.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use candle_core::{DType, Device};
+
 use super::output;
+use crate::model::checkpoint::{CONFIG_FILE, Checkpoint};
 use crate::video::{self, VideoInfo};
 
 /// Facts about a video, checkpoint or scene file.
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct InspectArgs {
-    /// A video file or a folder of images.
+    /// A video file, a folder of images, or a checkpoint folder.
     path: PathBuf,
     /// Print one JSON object instead of text.
     #[arg(long)]
@@ -18,6 +22,7 @@ pub(super) struct InspectArgs {
 
 pub(super) fn run(args: InspectArgs) -> anyhow::Result<ExitCode> {
     let text = match Kind::of(&args.path) {
+        Kind::Checkpoint => inspect_checkpoint(&args.path, args.json)?,
         Kind::Video => inspect_video(&args.path, args.json)?,
     };
     output::result(&text);
@@ -26,14 +31,55 @@ pub(super) fn run(args: InspectArgs) -> anyhow::Result<ExitCode> {
 
 /// What a path holds, by its name and content.
 enum Kind {
+    /// A folder with a `config.json`.
+    Checkpoint,
     /// A video file, an image, or a folder of images.
     Video,
 }
 
 impl Kind {
-    fn of(_path: &Path) -> Self {
-        Self::Video
+    fn of(path: &Path) -> Self {
+        if path.join(CONFIG_FILE).is_file() { Self::Checkpoint } else { Self::Video }
     }
+}
+
+/// Loads a checkpoint completely: what is printed is known to fit.
+fn inspect_checkpoint(folder: &Path, json: bool) -> anyhow::Result<String> {
+    let checkpoint = Checkpoint::load(folder, DType::F32, &Device::Cpu)?;
+    let (config, report) = (&checkpoint.config, &checkpoint.report);
+    let mut tensors: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in &report.used {
+        *tensors.entry(name.split('.').next().unwrap_or(name)).or_default() += 1;
+    }
+    if json {
+        let facts = serde_json::json!({
+            "folder": folder, "parameters": report.parameters, "tensors": tensors, "config": config,
+        });
+        return Ok(serde_json::to_string_pretty(&facts)?);
+    }
+    let (vision, language) = (&config.vision, &config.language);
+    let mut lines = Vec::new();
+    let mut fact = |name: &str, value: String| lines.push(format!("{name:<11} {value}"));
+    fact("checkpoint", folder.display().to_string());
+    fact("model", config.name.clone());
+    if !config.notice.is_empty() {
+        fact("notice", config.notice.clone());
+    }
+    fact("weights", format!("{:.2} million", report.parameters as f64 / 1e6));
+    fact(
+        "video",
+        format!("{} frames of {} x {} pixels", config.num_frames, vision.image_size, vision.image_size),
+    );
+    fact("vision", format!("{} layers, width {}", vision.num_hidden_layers, vision.hidden_size));
+    fact("language", format!("{} layers, width {}", language.num_hidden_layers, language.hidden_size));
+    fact("vocabulary", format!("{} entries", language.vocab_size));
+    for (part, count) in &tensors {
+        fact("tensors", format!("{count} in {part}"));
+    }
+    if !report.ignored.is_empty() {
+        fact("unused", format!("{} tensors", report.ignored.len()));
+    }
+    Ok(lines.join("\n"))
 }
 
 fn inspect_video(path: &Path, json: bool) -> anyhow::Result<String> {

@@ -2,12 +2,18 @@
 
 mod ask;
 mod bench;
+mod conversation;
 mod evaluate;
+mod export;
 mod inspect;
 mod output;
+mod picture;
+mod places;
 mod progress;
+mod question_file;
 mod reconstruct;
 mod synth;
+mod tour;
 mod train;
 mod view;
 
@@ -15,9 +21,24 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+const EXAMPLES: &str = "\
+Examples:
+  loc3r                                        the app, on the first bundled clip
+  loc3r view walk.mp4                          the app, on your clip
+  loc3r ask walk.mp4 \"What is on my left?\" --situation \"I am sitting on the sofa facing the TV\"
+  loc3r ask walk.mp4 --questions questions.txt --json
+  loc3r reconstruct walk.mp4 --ply room.ply --tum path.txt --png room.png
+  loc3r tour --out runs/tour                   the whole job without a window
+
+Exit codes: 0 success, 1 the job found a problem, 2 wrong use or failure.
+RUST_LOG=loc3r=debug shows what happens inside.";
+
 /// Language-based localisation and 3D reasoning from ordinary video.
+///
+/// Reads a video of a room, lays everything it sees out on a metric map, says where you
+/// are from a description in words, and answers questions from there.
 #[derive(Debug, Parser)]
-#[command(name = "loc3r", version, max_term_width = 100)]
+#[command(name = "loc3r", version, max_term_width = 100, after_help = EXAMPLES, after_long_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -28,10 +49,11 @@ enum Command {
     View(view::ViewArgs),
     Ask(ask::AskArgs),
     Reconstruct(reconstruct::ReconstructArgs),
+    Tour(tour::TourArgs),
+    Inspect(inspect::InspectArgs),
     Synth(synth::SynthArgs),
     Train(train::TrainArgs),
     Evaluate(evaluate::EvaluateArgs),
-    Inspect(inspect::InspectArgs),
     Bench(bench::BenchArgs),
 }
 
@@ -44,6 +66,7 @@ pub fn main() -> ExitCode {
         Command::View(args) => view::run(args),
         Command::Ask(args) => ask::run(args),
         Command::Reconstruct(args) => reconstruct::run(args),
+        Command::Tour(args) => tour::run(args),
         Command::Synth(args) => synth::run(args),
         Command::Train(args) => train::run(args),
         Command::Evaluate(args) => evaluate::run(args),
@@ -55,6 +78,25 @@ pub fn main() -> ExitCode {
         Err(error) => {
             output::error(&error);
             ExitCode::from(2)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_subcommand_says_what_it_is_for() {
+        for command in Cli::command().get_subcommands() {
+            assert!(command.get_about().is_some(), "{} has no description", command.get_name());
         }
     }
 }

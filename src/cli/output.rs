@@ -1,18 +1,24 @@
 //! The only place that writes to the terminal.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where printing happens")]
 
+use indicatif::{ProgressBar, ProgressStyle};
 use tracing_subscriber::EnvFilter;
 
-/// Sends log records to standard error; `RUST_LOG` changes the level.
+use crate::session::Stage;
+
+/// Sends log records to standard error; `RUST_LOG` changes the level. Without it only
+/// errors of ours show: everything a user must know is printed anyway.
 pub(super) fn start_logging() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
     // A second call (tests) keeps the first subscriber.
     drop(tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init());
 }
 
 /// Prints results to standard output.
 pub(super) fn result(text: &str) {
-    println!("{text}");
+    use std::io::Write as _;
+    // A closed pipe (`| head`) is no failure of the job.
+    drop(writeln!(std::io::stdout(), "{text}"));
 }
 
 /// Prints a remark that is not a result to standard error.
@@ -23,4 +29,42 @@ pub(super) fn note(text: &str) {
 /// Prints an error with its causes in one sentence.
 pub(super) fn error(error: &anyhow::Error) {
     eprintln!("error: {error:#}");
+}
+
+/// A progress bar on standard error; silent when that is no terminal.
+#[derive(Debug, Default)]
+pub(super) struct Progress(Option<(Stage, ProgressBar)>);
+
+impl Progress {
+    /// `done` of `total` steps of `stage`.
+    pub(super) fn show(&mut self, stage: Stage, done: u32, total: u32) {
+        if self.0.as_ref().is_none_or(|(shown, _)| *shown != stage) {
+            self.clear();
+            let style = ProgressStyle::with_template("{msg:<22} {wide_bar} {pos}/{len}");
+            let bar = ProgressBar::new(u64::from(total)).with_message(stage_name(stage));
+            let bar = style.map_or_else(|_| bar.clone(), |style| bar.clone().with_style(style));
+            self.0 = Some((stage, bar));
+        }
+        if let Some((_, bar)) = &self.0 {
+            bar.set_position(u64::from(done));
+        }
+    }
+
+    /// Takes the bar away.
+    pub(super) fn clear(&mut self) {
+        if let Some((_, bar)) = self.0.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn stage_name(stage: Stage) -> &'static str {
+    match stage {
+        Stage::LoadModel => "loading the model",
+        Stage::DecodeFrames => "reading frames",
+        Stage::Vision => "looking",
+        Stage::Camera => "finding the camera",
+        Stage::Prefill => "laying out the room",
+        Stage::Generate => "answering",
+    }
 }

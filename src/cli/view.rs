@@ -1,55 +1,63 @@
-//! `loc3r view`.
+//! `loc3r view`: the app. Arguments only; the app itself is `viewer`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::conversation::{ModelArgs, RecordingArgs};
+
+const EXAMPLES: &str = "\
+Examples:
+  loc3r view walk.mp4                           open a clip
+  loc3r view walk.mp4 --rerun                   and mirror it to a live Rerun viewer
+  loc3r view --replay runs/tour/session.jsonl   look at a session again, without a model
+  loc3r view walk.mp4 --script actions.txt      drive the app by a script, then quit";
+
 /// Open the app on a video.
 #[derive(Debug, Default, clap::Args)]
+#[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
 #[cfg_attr(
     not(feature = "viewer"),
     expect(dead_code, reason = "a build without the app only explains itself")
 )]
 pub(super) struct ViewArgs {
-    /// Video file or folder of images.
+    /// Video file or folder of images [default: the first bundled clip]
     video: Option<PathBuf>,
-    /// Checkpoint folder of the model.
-    #[arg(long, value_name = "DIR")]
-    model: Option<PathBuf>,
-    /// Where the model runs: auto, cpu, cuda, cuda:N, metal.
-    #[arg(long, default_value = "auto")]
-    device: String,
-    /// Carry out a file of actions, one JSON value per line.
+    /// A file of actions to carry out
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
-    /// Write a Rerun recording.
-    #[arg(long, value_name = "FILE")]
-    rrd: Option<PathBuf>,
-    /// Show everything in a Rerun viewer, too.
-    #[arg(long)]
-    rerun: bool,
-    /// Show a recorded session instead of running a model.
+    /// Show a session log instead of running a model
     #[arg(long, value_name = "LOG")]
     replay: Option<PathBuf>,
-}
-
-#[cfg(feature = "viewer")]
-pub(super) fn run(args: ViewArgs) -> anyhow::Result<ExitCode> {
-    use anyhow::Context as _;
-    let device = if args.device.is_empty() { "auto".to_owned() } else { args.device };
-    let options = crate::viewer::ViewerOptions {
-        video: args.video,
-        model: args.model,
-        device: device.parse().map_err(anyhow::Error::msg).context("--device")?,
-        script: args.script,
-        recording: crate::recording::RecordingConfig { rrd: args.rrd, viewer: args.rerun },
-        replay: args.replay,
-    };
-    Ok(crate::viewer::run(options)?)
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    recording: RecordingArgs,
 }
 
 #[cfg(not(feature = "viewer"))]
 pub(super) fn run(_args: ViewArgs) -> anyhow::Result<ExitCode> {
     anyhow::bail!(
-        "this build has no app; build with the feature `viewer`, or use `loc3r ask` and `loc3r reconstruct`"
+        "this build has no app; build with the feature `viewer`, or use `loc3r ask` and `loc3r tour`"
     )
+}
+
+#[cfg(feature = "viewer")]
+pub(super) fn run(args: ViewArgs) -> anyhow::Result<ExitCode> {
+    use super::places;
+    use crate::viewer::ViewerOptions;
+
+    let video = match (&args.video, &args.replay) {
+        (None, None) => Some(places::first_clip()?),
+        (video, _) => video.clone(),
+    };
+    let model =
+        if args.replay.is_none() { Some(places::model_folder(args.model.model.as_deref())?) } else { None };
+    Ok(crate::viewer::run(ViewerOptions {
+        video,
+        model,
+        device: args.model.device.0,
+        script: args.script,
+        recording: args.recording.config(),
+        replay: args.replay,
+    })?)
 }

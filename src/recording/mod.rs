@@ -9,6 +9,7 @@
 //! Spaces: everything 3D is in the anchor space (metres, x right, y forward, z up).
 
 pub mod entity_paths;
+pub mod scene_shapes;
 
 #[cfg(feature = "rerun")]
 mod blueprint;
@@ -18,8 +19,6 @@ mod frame_feed;
 mod recorder_thread;
 #[cfg(feature = "rerun")]
 mod rerun_sink;
-#[cfg(feature = "rerun")]
-mod scene_shapes;
 #[cfg(feature = "rerun")]
 mod viewer_process;
 #[cfg(not(feature = "rerun"))]

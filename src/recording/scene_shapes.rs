@@ -8,8 +8,8 @@ use glam::{Vec2, Vec3};
 use crate::geometry::{BevPoint, BevSigma, OrientationHistogram};
 use crate::scene::CameraEstimate;
 
-/// A polyline as Rerun takes it.
-pub(super) type Strip = Vec<[f32; 3]>;
+/// A polyline, metres.
+pub type Strip = Vec<[f32; 3]>;
 
 /// Segments of an ellipse.
 const ELLIPSE_SEGMENTS: usize = 24;
@@ -21,7 +21,7 @@ const ROSE_SCALE: f32 = 1.0;
 const FRUSTUM_DEPTH: f32 = 0.2;
 
 /// The one-sigma ellipse around `center` at height `z`.
-pub(super) fn ellipse(center: BevPoint, sigma: BevSigma, z: f32) -> Strip {
+pub fn ellipse(center: BevPoint, sigma: BevSigma, z: f32) -> Strip {
     (0..=ELLIPSE_SEGMENTS)
         .map(|k| {
             let (sin, cos) = (TAU * k as f32 / ELLIPSE_SEGMENTS as f32).sin_cos();
@@ -31,7 +31,7 @@ pub(super) fn ellipse(center: BevPoint, sigma: BevSigma, z: f32) -> Strip {
 }
 
 /// The heading distribution as an outline of wedges around `center`.
-pub(super) fn rose(center: BevPoint, histogram: &OrientationHistogram, z: f32) -> Strip {
+pub fn rose(center: BevPoint, histogram: &OrientationHistogram, z: f32) -> Strip {
     let bins = histogram.0.len();
     let half = 0.5 * TAU / bins.max(1) as f32;
     let mut strip: Strip = (0..bins)
@@ -49,7 +49,7 @@ pub(super) fn rose(center: BevPoint, histogram: &OrientationHistogram, z: f32) -
 }
 
 /// The outline of a camera's view, starting at its centre.
-pub(super) fn frustum(camera: &CameraEstimate) -> Strip {
+pub fn frustum(camera: &CameraEstimate) -> Strip {
     let size = Vec2::new(camera.intrinsics.size.width as f32, camera.intrinsics.size.height as f32);
     let corner = |x: f32, y: f32| {
         let in_camera = camera.intrinsics.unproject(size * Vec2::new(x, y), FRUSTUM_DEPTH);
@@ -63,7 +63,7 @@ pub(super) fn frustum(camera: &CameraEstimate) -> Strip {
 }
 
 /// From certain (blue) over green to unsure (red); `sigma` in metres, 1.5 m is fully red.
-pub(super) fn uncertainty_color(sigma: f32) -> [u8; 3] {
+pub fn uncertainty_color(sigma: f32) -> [u8; 3] {
     let t = (sigma / 1.5).clamp(0.0, 1.0);
     let bump = |center: f32| ((1.0 - (2.0 * (t - center)).abs()).max(0.0) * FRAC_PI_2).sin();
     [bump(1.0), bump(0.5), bump(0.0)].map(|channel| (60.0 + 195.0 * channel) as u8)

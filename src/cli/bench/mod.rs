@@ -1,5 +1,6 @@
 //! `loc3r bench`: one file per measurement.
 
+mod ask;
 mod transformer;
 
 use std::process::ExitCode;
@@ -13,6 +14,8 @@ pub(super) struct BenchArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum Measurement {
+    /// First layout and further questions on a video.
+    Ask(ask::AskBenchArgs),
     /// Forward pass of transformer blocks: fused, composed, PyTorch.
     Forward(transformer::TransformerArgs),
     /// Training step of transformer blocks: fused, composed, PyTorch.
@@ -21,6 +24,7 @@ enum Measurement {
 
 pub(super) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     match args.measurement {
+        Measurement::Ask(args) => ask::run(&args),
         Measurement::Forward(args) => transformer::run(&args, transformer::Pass::Forward),
         Measurement::Train(args) => transformer::run(&args, transformer::Pass::Train),
     }

@@ -1,0 +1,211 @@
+//! A session driven from the command line: one request at a time, progress on
+//! standard error, everything recorded, Ctrl-C cancels.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+
+use super::output::Progress;
+use super::{output, places};
+use crate::qa::Question;
+use crate::recording::{Recorder, RecorderEvent, RecordingConfig};
+use crate::session::{
+    AskedQuestion, ComputeDevice, ModelInfo, RequestId, Session, SessionEvent, SessionLog, SessionRequest,
+    SessionState,
+};
+
+/// How often Ctrl-C is looked at while the model works.
+const GLANCE: Duration = Duration::from_millis(50);
+/// Longest wait for the recording to begin; starting a viewer takes seconds.
+const RECORDER_START: Duration = Duration::from_secs(40);
+/// Longest wait for the recording to be complete.
+const RECORDER_END: Duration = Duration::from_secs(40);
+
+/// Which model runs where.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Model")]
+pub(super) struct ModelArgs {
+    /// Checkpoint folder [default: the bundled loc3r-mini, or $LOC3R_MODEL]
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// Where it runs: auto, cpu, cuda[:N] or metal; a device that is missing is an error
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: DeviceArg,
+}
+
+/// [`ComputeDevice`] with a default for the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct DeviceArg(pub ComputeDevice);
+
+impl Default for DeviceArg {
+    fn default() -> Self {
+        Self(ComputeDevice::Auto)
+    }
+}
+
+impl std::str::FromStr for DeviceArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self)
+    }
+}
+
+/// Where the session is recorded.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Recording")]
+pub(super) struct RecordingArgs {
+    /// Write everything to a Rerun recording
+    #[arg(long, value_name = "FILE")]
+    pub rrd: Option<PathBuf>,
+    /// Show everything in a live Rerun viewer
+    #[arg(long)]
+    pub rerun: bool,
+}
+
+impl RecordingArgs {
+    pub(super) fn config(&self) -> RecordingConfig {
+        RecordingConfig { rrd: self.rrd.clone(), viewer: self.rerun }
+    }
+}
+
+/// A running session with a loaded model.
+pub(super) struct Conversation {
+    session: Session,
+    state: SessionState,
+    recorder: Option<Recorder>,
+    log: Option<SessionLog>,
+    progress: Progress,
+    interrupted: Arc<AtomicBool>,
+}
+
+impl Conversation {
+    /// Starts recording, the model thread, and loads the model.
+    pub(super) fn start(
+        model: &ModelArgs,
+        recording: RecordingConfig,
+        log: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        let folder = places::model_folder(model.model.as_deref())?;
+        let log = log.map(SessionLog::create).transpose()?;
+        let recorder = start_recorder(recording)?;
+        let interrupted = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&interrupted);
+        ctrlc::set_handler(move || flag.store(true, Ordering::Release))
+            .context("Ctrl-C cannot be caught on this system")?;
+        let mut conversation = Self {
+            session: Session::start()?,
+            state: SessionState::default(),
+            recorder,
+            log,
+            progress: Progress::default(),
+            interrupted,
+        };
+        conversation.run(SessionRequest::LoadModel { folder, device: model.device.0 })?;
+        Ok(conversation)
+    }
+
+    /// Reads a video; afterwards the state has its layout.
+    pub(super) fn open_video(&mut self, path: &Path) -> anyhow::Result<()> {
+        self.run(SessionRequest::OpenVideo { path: path.to_owned() })
+    }
+
+    /// Asks; gives the question with its answer.
+    pub(super) fn ask(&mut self, question: Question) -> anyhow::Result<&AskedQuestion> {
+        self.run(SessionRequest::Ask { question, placed: None })?;
+        self.state.current_question().ok_or_else(|| anyhow!("the question got no answer; try again"))
+    }
+
+    /// What is known.
+    pub(super) fn state(&self) -> &SessionState {
+        &self.state
+    }
+
+    /// The loaded model.
+    pub(super) fn model(&self) -> anyhow::Result<&ModelInfo> {
+        self.state.model.as_ref().ok_or_else(|| anyhow!("no model is loaded"))
+    }
+
+    /// Completes the recording.
+    pub(super) fn finish(self) -> anyhow::Result<()> {
+        let Some(recorder) = self.recorder else { return Ok(()) };
+        let summary = recorder.finish(RECORDER_END)?;
+        if summary.dropped_frames + summary.dropped_events > 0 {
+            output::note(&format!(
+                "the recording lacks {} video frames and {} events: there was no time to write them",
+                summary.dropped_frames, summary.dropped_events
+            ));
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, request: SessionRequest) -> anyhow::Result<()> {
+        let id = self.session.request(request)?;
+        let mut cancelled = false;
+        let outcome = loop {
+            if self.interrupted.load(Ordering::Acquire) && !cancelled {
+                cancelled = true;
+                self.session.cancel();
+            }
+            let Some(event) = self.session.recv_timeout(GLANCE) else { continue };
+            let end = outcome_of(&event, id);
+            self.take(event)?;
+            if let Some(outcome) = end {
+                break outcome;
+            }
+        };
+        self.progress.clear();
+        outcome
+    }
+
+    fn take(&mut self, event: SessionEvent) -> anyhow::Result<()> {
+        if let SessionEvent::Progress { stage, done, total, .. } = &event {
+            self.progress.show(*stage, *done, *total);
+        }
+        if let Some(log) = &mut self.log
+            && let Err(error) = log.append(&event)
+        {
+            output::note(&error.to_string());
+        }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.record(&event);
+            while let Some(message) = recorder.poll() {
+                match message {
+                    RecorderEvent::Warning { message } => output::note(&message),
+                    RecorderEvent::Failed { message } => bail!(message),
+                    RecorderEvent::Ready { .. } | RecorderEvent::Finished(_) => {}
+                }
+            }
+        }
+        self.state.apply(event);
+        Ok(())
+    }
+}
+
+/// How a request ended, if `event` ends it.
+fn outcome_of(event: &SessionEvent, id: RequestId) -> Option<anyhow::Result<()>> {
+    match event {
+        SessionEvent::Crashed { message } => Some(Err(anyhow!(message.clone()))),
+        _ if event.request() != Some(id) => None,
+        SessionEvent::ModelLoaded { .. }
+        | SessionEvent::LayoutReady { .. }
+        | SessionEvent::AnswerReady { .. } => Some(Ok(())),
+        SessionEvent::Failed { message, .. } => Some(Err(anyhow!(message.clone()))),
+        SessionEvent::Cancelled { .. } => Some(Err(anyhow!("cancelled"))),
+        _ => None,
+    }
+}
+
+fn start_recorder(config: RecordingConfig) -> anyhow::Result<Option<Recorder>> {
+    if !config.is_on() {
+        return Ok(None);
+    }
+    let mut recorder = Recorder::start(config)?;
+    for message in recorder.wait_until_ready(RECORDER_START)? {
+        output::note(&message);
+    }
+    Ok(Some(recorder))
+}
