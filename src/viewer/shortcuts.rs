@@ -106,7 +106,7 @@ mod tests {
     fn press(key: Key, modifiers: Modifiers) -> Vec<ViewerAction> {
         let ctx = Context::default();
         let event = Event::Key { key, physical_key: None, pressed: true, repeat: false, modifiers };
-        let input = RawInput { events: vec![event], modifiers, ..RawInput::default() };
+        let input = RawInput { events: vec![event], ..RawInput::default() };
         let mut actions = Vec::new();
         drop(ctx.run_ui(input, |ui| {
             actions = pressed_actions(ui.ctx(), &Workbench::default(), &PlaybackClock::default());

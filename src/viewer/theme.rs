@@ -1,11 +1,22 @@
-//! All colours and sizes of the app.
+//! All colours, sizes and text styles of the app.
 
-use bevy_egui::egui::Color32;
+use bevy_egui::egui::{
+    Color32, Context, CornerRadius, FontFamily, FontId, Frame, Margin, RichText, Stroke, TextStyle, Theme,
+    vec2,
+};
 
 /// Window and 3D background.
 pub const BACKGROUND: Color32 = Color32::from_rgb(14, 16, 20);
 /// Panels.
 pub const PANEL: Color32 = Color32::from_rgb(21, 24, 30);
+/// Cards and fields on a panel.
+pub const FIELD: Color32 = Color32::from_rgb(30, 34, 42);
+/// Buttons at rest.
+pub const BUTTON: Color32 = Color32::from_rgb(42, 47, 58);
+/// Buttons under the pointer.
+pub const BUTTON_HOVERED: Color32 = Color32::from_rgb(54, 61, 75);
+/// The one button that matters most.
+pub const ACCENT: Color32 = Color32::from_rgb(58, 118, 214);
 /// Main text.
 pub const TEXT: Color32 = Color32::from_rgb(226, 230, 238);
 /// Secondary text.
@@ -18,8 +29,17 @@ pub const TRUE: Color32 = Color32::from_rgb(92, 214, 142);
 pub const PLACED: Color32 = Color32::from_rgb(206, 142, 255);
 /// Camera path, frusta, current frame.
 pub const CAMERA: Color32 = Color32::from_rgb(92, 170, 255);
-/// Grid lines.
+/// Something went wrong.
+pub const PROBLEM: Color32 = Color32::from_rgb(255, 110, 104);
+/// Grid and separating lines.
 pub const GRID: Color32 = Color32::from_rgb(58, 64, 76);
+
+/// Width of the column with video and questions at its first opening, points.
+pub const LEFT_WIDTH: f32 = 500.0;
+/// Height of the timeline, points.
+pub const TIMELINE_HEIGHT: f32 = 92.0;
+/// Between unrelated things on a panel, points.
+pub const GAP: f32 = 12.0;
 
 /// From certain (0) to uncertain (1).
 pub fn uncertainty(share: f32) -> Color32 {
@@ -30,4 +50,75 @@ pub fn uncertainty(share: f32) -> Color32 {
     let t = position - low as f32;
     let [r, g, b] = std::array::from_fn(|i| STOPS[low][i] + (STOPS[low + 1][i] - STOPS[low][i]) * t);
     Color32::from_rgb(r as u8, g as u8, b as u8)
+}
+
+/// Dark, calm, large enough for the back of a room.
+pub fn apply(ctx: &Context) {
+    ctx.set_theme(Theme::Dark);
+    ctx.all_styles_mut(|style| {
+        let size = |points| FontId::new(points, FontFamily::Proportional);
+        style.text_styles = [
+            (TextStyle::Small, size(12.0)),
+            (TextStyle::Body, size(14.5)),
+            (TextStyle::Button, size(14.5)),
+            (TextStyle::Heading, size(20.0)),
+            (TextStyle::Monospace, FontId::new(12.5, FontFamily::Monospace)),
+        ]
+        .into();
+        style.spacing.item_spacing = vec2(8.0, 8.0);
+        style.spacing.button_padding = vec2(10.0, 5.0);
+        style.spacing.interact_size.y = 28.0;
+        style.spacing.slider_width = 130.0;
+        let visuals = &mut style.visuals;
+        visuals.override_text_color = Some(TEXT);
+        visuals.panel_fill = PANEL;
+        visuals.window_fill = PANEL;
+        visuals.window_stroke = Stroke::new(1.0, GRID);
+        visuals.extreme_bg_color = FIELD;
+        visuals.faint_bg_color = FIELD;
+        visuals.weak_text_color = Some(TEXT_WEAK);
+        visuals.selection.bg_fill = ACCENT;
+        visuals.selection.stroke = Stroke::new(1.0, TEXT);
+        let widgets = &mut visuals.widgets;
+        for (widget, fill) in [
+            (&mut widgets.inactive, BUTTON),
+            (&mut widgets.hovered, BUTTON_HOVERED),
+            (&mut widgets.active, ACCENT),
+            (&mut widgets.open, BUTTON_HOVERED),
+        ] {
+            widget.bg_fill = fill;
+            widget.weak_bg_fill = fill;
+            widget.bg_stroke = Stroke::NONE;
+            widget.corner_radius = CornerRadius::same(6);
+            widget.expansion = 0.0;
+        }
+        widgets.noninteractive.bg_stroke = Stroke::new(1.0, GRID);
+        widgets.noninteractive.corner_radius = CornerRadius::same(6);
+    });
+}
+
+/// The frame of a panel.
+pub fn panel_frame() -> Frame {
+    Frame::new().fill(PANEL).inner_margin(Margin::symmetric(14, 10))
+}
+
+/// The frame of a card on a panel.
+pub fn card_frame() -> Frame {
+    Frame::new().fill(FIELD).corner_radius(CornerRadius::same(8)).inner_margin(Margin::symmetric(12, 10))
+}
+
+/// Secondary text.
+pub fn weak(text: impl Into<String>) -> RichText {
+    RichText::new(text).color(TEXT_WEAK).text_style(TextStyle::Small)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uncertainty_runs_from_the_first_to_the_last_colour() {
+        assert_eq!(uncertainty(-1.0), Color32::from_rgb(66, 220, 200));
+        assert_eq!(uncertainty(2.0), Color32::from_rgb(255, 84, 84));
+    }
 }

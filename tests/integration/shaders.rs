@@ -16,7 +16,8 @@ fn every_shader_is_valid() {
             continue;
         }
         let source = format!("{view}\n{}", std::fs::read_to_string(&path).unwrap());
-        let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(&source)));
+        let module = naga::front::wgsl::parse_str(&source)
+            .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(&source)));
         Validator::new(ValidationFlags::all(), Capabilities::default())
             .validate(&module)
             .unwrap_or_else(|error| panic!("{name}: {error:?}"));

@@ -1,0 +1,111 @@
+//! The status bar: device, model, what runs, stage times, reused tokens, memory.
+
+use bevy_egui::egui::{Align, Layout, RichText, TextStyle, Ui};
+
+use super::question::stage_name;
+use crate::session::{Activity, SessionState, Severity, Timing};
+use crate::viewer::action::ViewerAction;
+use crate::viewer::theme;
+use crate::viewer::views::StatusView;
+use crate::viewer::workbench::RecordingState;
+
+/// Draws the bar.
+pub fn status_ui(ui: &mut Ui, view: StatusView<'_>, actions: &mut Vec<ViewerAction>) {
+    ui.horizontal(|ui| {
+        model(ui, view.session);
+        ui.separator();
+        message(ui, &view, actions);
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            machine(ui, &view);
+            recording(ui, &view.workbench.recording, actions);
+            timing(ui, view.session);
+        });
+    });
+}
+
+fn small(text: impl Into<String>) -> RichText {
+    RichText::new(text).text_style(TextStyle::Small)
+}
+
+fn model(ui: &mut Ui, session: &SessionState) {
+    match &session.model {
+        Some(model) => {
+            let millions = model.parameters as f64 / 1e6;
+            ui.label(small(&model.name).strong()).on_hover_text(format!(
+                "{millions:.1} M weights, {} frames of {} × {} pixels\n{}",
+                model.frames,
+                model.image_size,
+                model.image_size,
+                model.folder.display()
+            ));
+            ui.label(theme::weak(&model.device));
+        }
+        None => {
+            ui.label(theme::weak("no model"));
+        }
+    }
+}
+
+/// Newest message: the model's, else the app's, else what is running.
+fn message(ui: &mut Ui, view: &StatusView<'_>, actions: &mut Vec<ViewerAction>) {
+    if let Some(status) = &view.session.status {
+        let color = if status.severity == Severity::Notice { theme::TEXT_WEAK } else { theme::PROBLEM };
+        if status.severity == Severity::Crash && ui.button("Restart model").clicked() {
+            actions.push(ViewerAction::RestartModel);
+        }
+        ui.label(small(one_line(&status.text)).color(color)).on_hover_text(&status.text);
+    } else if let Some(notice) = &view.workbench.notice {
+        ui.label(small(one_line(notice)).color(theme::PREDICTED)).on_hover_text(notice);
+    } else {
+        let text = match view.session.activity {
+            Activity::Idle => "ready",
+            Activity::Cancelling { .. } => "cancelling",
+            Activity::Running { stage, .. } => stage_name(stage),
+        };
+        ui.label(theme::weak(text));
+    }
+}
+
+/// The first line, cut to what fits beside the rest.
+fn one_line(text: &str) -> String {
+    const LETTERS: usize = 90;
+    let line = text.lines().next().unwrap_or_default();
+    if line.chars().count() <= LETTERS {
+        return line.to_owned();
+    }
+    format!("{}…", line.chars().take(LETTERS - 1).collect::<String>())
+}
+
+fn timing(ui: &mut Ui, session: &SessionState) {
+    let answer = session.questions.iter().rev().find_map(|asked| asked.answer.as_ref());
+    if let Some(answer) = answer {
+        let text = format!("answer {:.0} ms, {} tokens reused", answer.timing.total, answer.tokens.reused);
+        ui.label(theme::weak(text)).on_hover_text(stages(&answer.timing));
+    }
+    if let Some(timing) = &session.video_timing {
+        ui.label(theme::weak(format!("layout {:.1} s", timing.total / 1000.0))).on_hover_text(stages(timing));
+    }
+}
+
+fn stages(timing: &Timing) -> String {
+    format!(
+        "decode {:.0} ms\nvision {:.0} ms\ncamera {:.0} ms\nprefill {:.0} ms\ngenerate {:.0} ms\ntotal {:.0} ms",
+        timing.decode, timing.vision, timing.camera, timing.prefill, timing.generate, timing.total
+    )
+}
+
+fn recording(ui: &mut Ui, recording: &RecordingState, actions: &mut Vec<ViewerAction>) {
+    let (text, color, hint) = match recording {
+        RecordingState::Unavailable => return,
+        RecordingState::Off => ("⏺ record", theme::TEXT_WEAK, "Log this session to Rerun (R)".to_owned()),
+        RecordingState::On(target) => ("⏺ recording", theme::PROBLEM, format!("To {target}; R stops it")),
+    };
+    if ui.small_button(small(text).color(color)).on_hover_text(hint).clicked() {
+        actions.push(ViewerAction::ToggleRecording);
+    }
+}
+
+fn machine(ui: &mut Ui, view: &StatusView<'_>) {
+    let memory = view.memory_bytes.map_or(String::new(), |bytes| format!("{:.1} GB  ", bytes as f64 / 1e9));
+    ui.label(theme::weak(format!("{memory}{:.0} fps", view.frames_per_second))).on_hover_text(view.adapter);
+}

@@ -1,0 +1,219 @@
+//! The panels without a window: what a person does, and the actions that follow.
+
+use std::sync::Arc;
+
+use bevy_egui::egui;
+use egui_kittest::Harness;
+use egui_kittest::kittest::Queryable as _;
+
+use super::*;
+use crate::geometry::ImageSize;
+use crate::qa::{AnswerKey, LabeledQuestion, Question, QuestionKind};
+use crate::scene::Layout as SceneLayout;
+use crate::session::{
+    Activity, AnswerDone, ModelInfo, RequestId, SessionEvent, SessionState, Severity, Stage, StatusMessage,
+    Timing, TokenCounts,
+};
+use crate::video::VideoInfo;
+use crate::viewer::workbench::{CameraMode, ClipTruth};
+
+fn question(text: &str) -> Question {
+    Question { kind: QuestionKind::What, text: text.to_owned(), situation_text: None, choices: Vec::new() }
+}
+
+fn ready_session() -> SessionState {
+    SessionState {
+        model: Some(ModelInfo {
+            name: "test model".to_owned(),
+            folder: "assets".into(),
+            device: "CPU, 2 threads".to_owned(),
+            parameters: 1_000_000,
+            frames: 16,
+            image_size: 128,
+            notice: "preview quality".to_owned(),
+        }),
+        layout: Some(Arc::new(SceneLayout::default())),
+        ..SessionState::default()
+    }
+}
+
+fn answered(session: &mut SessionState, request: u64, text: &str, answer: &str) {
+    let request = RequestId(request);
+    session.apply(SessionEvent::Started { request, question: Some(question(text)) });
+    let answer = AnswerDone {
+        text: answer.to_owned(),
+        confidence: 0.9,
+        prompt: "prompt".to_owned(),
+        tokens: TokenCounts { prompt: 300, reused: 272, generated: 2 },
+        timing: Timing { total: 120.0, ..Timing::default() },
+    };
+    session.apply(SessionEvent::AnswerReady { request, answer });
+}
+
+struct Desk {
+    session: SessionState,
+    workbench: Workbench,
+    drafts: Drafts,
+    actions: Vec<ViewerAction>,
+}
+
+fn desk(session: SessionState) -> Desk {
+    Desk { session, workbench: Workbench::default(), drafts: Drafts::default(), actions: Vec::new() }
+}
+
+fn question_panel(desk: Desk) -> Harness<'static, Desk> {
+    Harness::new_ui_state(
+        |ui, desk: &mut Desk| {
+            let view =
+                QuestionView { session: &desk.session, workbench: &desk.workbench, drafts: &mut desk.drafts };
+            question_ui(ui, view, &mut desk.actions);
+        },
+        desk,
+    )
+}
+
+#[test]
+fn a_typed_question_is_asked_with_its_situation() {
+    let mut desk = desk(ready_session());
+    desk.drafts.situation = " I am at the door ".to_owned();
+    desk.drafts.question = "What is on my left?".to_owned();
+    let mut panel = question_panel(desk);
+    panel.get_by_label("Ask").click();
+    panel.run();
+    let wanted = ViewerAction::Ask {
+        question: "What is on my left?".to_owned(),
+        situation: Some("I am at the door".to_owned()),
+    };
+    assert_eq!(panel.state().actions, [wanted]);
+}
+
+#[test]
+fn nothing_is_asked_without_a_model_or_while_busy() {
+    let mut busy = ready_session();
+    busy.activity = Activity::Running { request: RequestId(1), stage: Stage::Generate, done: 0, total: 0 };
+    for session in [SessionState::default(), busy] {
+        let mut desk = desk(session);
+        desk.drafts.question = "What is this?".to_owned();
+        let mut panel = question_panel(desk);
+        panel.get_by_label("Ask").click();
+        panel.run_steps(3);
+        assert_eq!(panel.state().actions, []);
+    }
+}
+
+#[test]
+fn a_running_question_can_be_cancelled() {
+    let mut session = ready_session();
+    session.apply(SessionEvent::Started { request: RequestId(4), question: Some(question("How many?")) });
+    let mut panel = question_panel(desk(session));
+    panel.get_by_label("Cancel").click();
+    panel.run_steps(3);
+    assert_eq!(panel.state().actions, [ViewerAction::Cancel]);
+}
+
+#[test]
+fn the_answer_is_shown_with_its_notice_and_can_be_copied() {
+    let mut session = ready_session();
+    answered(&mut session, 1, "What is on my left?", "a lamp");
+    let mut panel = question_panel(desk(session));
+    panel.run();
+    assert!(panel.query_by_label("a lamp").is_some());
+    assert!(panel.query_by_label("preview quality").is_some());
+    panel.get_by_label("Copy").click();
+    panel.run();
+    assert_eq!(panel.state().actions, [ViewerAction::CopyAnswer]);
+}
+
+#[test]
+fn history_selects_an_earlier_question() {
+    let mut session = ready_session();
+    answered(&mut session, 1, "First?", "one");
+    answered(&mut session, 2, "Second?", "two");
+    let mut panel = question_panel(desk(session));
+    panel.set_size(egui::vec2(500.0, 900.0));
+    panel.run();
+    panel.get_by_label("First?   →   one").click();
+    panel.run();
+    assert_eq!(panel.state().actions, [ViewerAction::SelectQuestion(0)]);
+}
+
+#[test]
+fn suggestions_of_the_clip_can_be_used() {
+    let mut desk = desk(ready_session());
+    let labeled = LabeledQuestion {
+        question: question("Is the door behind me?"),
+        key: AnswerKey::Text(vec!["yes".to_owned()]),
+        situation: None,
+    };
+    desk.workbench.truth = Arc::new(ClipTruth { scene: None, questions: vec![labeled] });
+    let mut panel = question_panel(desk);
+    panel.get_by_label("Is the door behind me?").click();
+    panel.run();
+    assert_eq!(panel.state().actions, [ViewerAction::UseSuggestion(0)]);
+}
+
+#[test]
+fn a_crashed_model_offers_a_restart() {
+    let mut session = SessionState::default();
+    session.status = Some(StatusMessage { severity: Severity::Crash, text: "out of memory".to_owned() });
+    let mut bar = Harness::new_ui_state(
+        |ui, desk: &mut Desk| {
+            let view = StatusView {
+                session: &desk.session,
+                workbench: &desk.workbench,
+                memory_bytes: None,
+                frames_per_second: 60.0,
+                adapter: "",
+            };
+            status_ui(ui, view, &mut desk.actions);
+        },
+        desk(session),
+    );
+    assert!(bar.query_by_label("out of memory").is_some());
+    bar.get_by_label("Restart model").click();
+    bar.run();
+    assert_eq!(bar.state().actions, [ViewerAction::RestartModel]);
+}
+
+#[test]
+fn the_layers_row_changes_the_camera_mode() {
+    let mut row = Harness::new_ui_state(
+        |ui, desk: &mut Desk| {
+            ui.horizontal(|ui| {
+                let view = LayersView { workbench: &desk.workbench, session: &desk.session };
+                layers_ui(ui, view, &mut desk.actions);
+            });
+        },
+        desk(ready_session()),
+    );
+    row.get_by_label("Map").click();
+    row.run();
+    assert_eq!(row.state().actions, [ViewerAction::SetCameraMode(CameraMode::Top)]);
+}
+
+#[test]
+fn the_transport_steps_and_plays() {
+    let info = VideoInfo {
+        path: "clip.mp4".into(),
+        size: ImageSize::new(64, 48),
+        pts_secs: (0..50).map(|i| f64::from(i) * 0.1).collect(),
+        keyframes: Vec::new(),
+        rotation_degrees: 0,
+        codec: "h264".to_owned(),
+        container: "mp4".to_owned(),
+        warnings: Vec::new(),
+    };
+    let mut clock = PlaybackClock::default();
+    clock.open(Arc::new(info), false);
+    let mut bar = Harness::new_ui_state(
+        move |ui, desk: &mut Desk| {
+            timeline_ui(ui, TimelineView { session: &desk.session, clock: &clock }, &mut desk.actions);
+        },
+        desk(ready_session()),
+    );
+    bar.get_by_label("▶|").click();
+    bar.run();
+    bar.get_by_label("▶").click();
+    bar.run();
+    assert_eq!(bar.state().actions, [ViewerAction::Step(1), ViewerAction::TogglePlay]);
+}
