@@ -1,0 +1,280 @@
+//! Words of generated texts: the names people give to things, what they do with
+//! them, and texts that remember where each object is named.
+
+mod vocabulary;
+
+pub(super) use vocabulary::{activities, has_front, is_flat, is_seat, names, plural};
+
+use rand::Rng;
+use rand::seq::IndexedRandom as _;
+use rand_chacha::ChaCha8Rng;
+
+use super::Mention;
+use crate::scene::{ObjectId, SceneObject};
+
+/// A way to refer to an object and everything it could mean.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Referent {
+    /// Index of the object meant.
+    pub(super) object: usize,
+    /// Its identity.
+    pub(super) id: ObjectId,
+    /// What stands before the noun ("grey"), may be empty.
+    pub(super) adjective: String,
+    /// The noun ("sofa").
+    pub(super) noun: String,
+    /// Indices of all objects the words fit, `object` included.
+    pub(super) matches: Vec<usize>,
+}
+
+impl Referent {
+    /// "grey sofa".
+    pub(super) fn words(&self) -> String {
+        if self.adjective.is_empty() {
+            self.noun.clone()
+        } else {
+            format!("{} {}", self.adjective, self.noun)
+        }
+    }
+}
+
+/// Whether `noun` could be used for `object`: "chair" also fits an office chair.
+pub(super) fn noun_fits(noun: &str, object: &SceneObject) -> bool {
+    let fits = |name: &str| name == noun || name.to_lowercase().ends_with(&noun.to_lowercase());
+    fits(object.category.as_str()) || names(&object.category).into_iter().any(fits)
+}
+
+/// Refers to `objects[object]` by a random synonym, with its colour when
+/// `colored` and known.
+pub(super) fn refer(objects: &[SceneObject], object: usize, colored: bool, rng: &mut ChaCha8Rng) -> Referent {
+    let target = &objects[object];
+    let choices = names(&target.category);
+    // Half of the time people use the plain name.
+    let noun = match choices.choose(rng) {
+        Some(synonym) if rng.random_bool(0.5) => (*synonym).to_owned(),
+        _ => choices.first().map_or(target.category.as_str(), |name| *name).to_owned(),
+    };
+    let adjective = target.color.clone().filter(|_| colored).unwrap_or_default();
+    let fits = |other: &SceneObject| {
+        noun_fits(&noun, other) && (adjective.is_empty() || other.color.as_deref() == Some(&adjective))
+    };
+    let matches = (0..objects.len()).filter(|&i| fits(&objects[i])).collect();
+    Referent { object, id: target.id, adjective, noun, matches }
+}
+
+/// Who speaks, which decides verbs and pronouns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Voice {
+    /// "I am standing"
+    First,
+    /// "I'm standing"
+    Contracted,
+    /// "Standing"
+    Participle,
+    /// "Stand"
+    Imperative,
+    /// "You are standing"
+    Second,
+}
+
+impl Voice {
+    /// A voice; the first person is the most common.
+    pub(super) fn random(rng: &mut ChaCha8Rng) -> Self {
+        match rng.random_range(0..20) {
+            0..=9 => Self::First,
+            10..=12 => Self::Contracted,
+            13..=15 => Self::Participle,
+            16..=17 => Self::Imperative,
+            _ => Self::Second,
+        }
+    }
+
+    /// "my" or "your".
+    pub(super) fn possessive(self) -> &'static str {
+        if self.addressed() { "your" } else { "my" }
+    }
+
+    /// "me" or "you".
+    pub(super) fn object(self) -> &'static str {
+        if self.addressed() { "you" } else { "me" }
+    }
+
+    fn addressed(self) -> bool {
+        matches!(self, Self::Imperative | Self::Second)
+    }
+
+    /// The opening words for a verb given as ("standing", "stand").
+    pub(super) fn opening(self, verb: (&str, &str)) -> String {
+        let capitalized = |word: &str| {
+            let mut letters = word.chars();
+            letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+        };
+        match self {
+            Self::First => format!("I am {}", verb.0),
+            Self::Contracted => format!("I'm {}", verb.0),
+            Self::Participle => capitalized(verb.0),
+            Self::Imperative => capitalized(verb.1),
+            Self::Second => format!("You are {}", verb.0),
+        }
+    }
+
+    /// A second verb of the same sentence: ("facing", "face") becomes " facing" or " and face".
+    pub(super) fn joined(self, verb: (&str, &str)) -> String {
+        match self {
+            Self::Imperative => format!("and {}", verb.1),
+            _ => verb.0.to_owned(),
+        }
+    }
+}
+
+/// A text under construction that remembers where objects are named.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Text {
+    /// The words so far.
+    pub(super) words: String,
+    /// Where objects are named.
+    pub(super) mentions: Vec<Mention>,
+}
+
+impl Text {
+    /// Starts with `words`.
+    pub(super) fn new(words: &str) -> Self {
+        Self { words: words.to_owned(), mentions: Vec::new() }
+    }
+
+    /// Appends words, after a blank unless they start with punctuation.
+    pub(super) fn say(mut self, words: &str) -> Self {
+        if !self.words.is_empty() && !words.starts_with([',', '.', ';', '?', '\'']) {
+            self.words.push(' ');
+        }
+        self.words.push_str(words);
+        self
+    }
+
+    /// Appends `article` and the name of an object.
+    pub(super) fn name(self, article: &str, referent: &Referent) -> Self {
+        let mut text = self.say(article);
+        if !referent.adjective.is_empty() {
+            text = text.say(&referent.adjective);
+        }
+        text.words.push(' ');
+        let start = text.words.len();
+        text.words.push_str(&referent.noun);
+        text.mentions.push(Mention { start, end: text.words.len(), object: referent.id });
+        text
+    }
+
+    /// Appends "the" and the name of an object.
+    pub(super) fn the(self, referent: &Referent) -> Self {
+        self.name("the", referent)
+    }
+
+    /// Appends a pattern with "{}" where the object is named: "cooking at {}".
+    pub(super) fn pattern(self, pattern: &str, referent: &Referent) -> Self {
+        match pattern.split_once("{}") {
+            Some((before, "")) => self.say(before.trim_end()).the(referent),
+            Some((before, after)) => self.say(before.trim_end()).the(referent).say(after.trim_start()),
+            None => self.say(pattern),
+        }
+    }
+}
+
+/// Swaps two neighbouring letters of one longer word that is not a mention, the
+/// way people mistype; texts without such a word stay as they are.
+pub(super) fn mistyped(text: &Text, rng: &mut ChaCha8Rng) -> Text {
+    let bytes = text.words.as_bytes();
+    let named = |at: usize| text.mentions.iter().any(|m| (m.start..m.end).contains(&at));
+    let middle = |at: usize| {
+        (at - 1..at + 3).all(|i| bytes.get(i).is_some_and(u8::is_ascii_lowercase))
+            && bytes[at] != bytes[at + 1]
+    };
+    let places: Vec<usize> =
+        (1..bytes.len().saturating_sub(2)).filter(|&at| !named(at) && !named(at + 1) && middle(at)).collect();
+    let mut mistyped = text.clone();
+    if let Some(&at) = places.choose(rng) {
+        let (first, second) = (bytes[at] as char, bytes[at + 1] as char);
+        mistyped.words.replace_range(at..at + 2, &format!("{second}{first}"));
+    }
+    mistyped
+}
+
+/// The English word of a small number, its digits from 21 on.
+pub(super) fn number_word(number: usize) -> String {
+    const WORDS: [&str; 21] = [
+        "zero",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+        "thirteen",
+        "fourteen",
+        "fifteen",
+        "sixteen",
+        "seventeen",
+        "eighteen",
+        "nineteen",
+        "twenty",
+    ];
+    WORDS.get(number).map_or_else(|| number.to_string(), |word| (*word).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng as _;
+
+    fn sofa(noun: &str) -> Referent {
+        Referent {
+            object: 0,
+            id: ObjectId(4),
+            adjective: "grey".to_owned(),
+            noun: noun.to_owned(),
+            matches: vec![0],
+        }
+    }
+
+    #[test]
+    fn mentions_span_the_noun() {
+        let text = Text::new("I am").pattern("sitting on {}", &sofa("sofa")).say(", relaxed.");
+        assert_eq!(text.words, "I am sitting on the grey sofa, relaxed.");
+        let mention = text.mentions[0];
+        assert_eq!(&text.words[mention.start..mention.end], "sofa");
+        assert_eq!(mention.object, ObjectId(4));
+    }
+
+    #[test]
+    fn voices_agree_with_their_pronouns() {
+        assert_eq!(Voice::Imperative.opening(("standing", "stand")), "Stand");
+        assert_eq!(Voice::Imperative.possessive(), "your");
+        assert_eq!(Voice::Imperative.joined(("facing", "face")), "and face");
+        assert_eq!(Voice::Participle.opening(("standing", "stand")), "Standing");
+        assert_eq!(Voice::First.possessive(), "my");
+    }
+
+    #[test]
+    fn typos_change_letters_but_no_name() {
+        let text = Text::new("I am").pattern("standing behind {}", &sofa("sofa"));
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        for _ in 0..20 {
+            let typo = mistyped(&text, &mut rng);
+            assert_ne!(typo.words, text.words);
+            assert_eq!(typo.words.len(), text.words.len());
+            assert!(typo.words.ends_with(" sofa"));
+        }
+    }
+
+    #[test]
+    fn small_numbers_are_words() {
+        assert_eq!(number_word(0), "zero");
+        assert_eq!(number_word(12), "twelve");
+        assert_eq!(number_word(34), "34");
+    }
+}

@@ -1,0 +1,153 @@
+//! Questions about generated scenes: what a walk shows decides what is asked.
+
+use rand_chacha::ChaCha8Rng;
+
+use super::{QuestionOptions, QuestionScene, questions_about};
+use crate::geometry::{AnchorFrame, ImageSize};
+use crate::scene::SceneObject;
+use crate::synth::{FIRST_OBJECT, Quality, Renderer, SynthQuestion, SynthScene, Walk};
+
+/// Size of the pictures that decide what is visible.
+const GLANCE: ImageSize = ImageSize::new(64, 48);
+/// Pixels of [`GLANCE`] an object needs to count as seen.
+const LEAST_PIXELS: usize = 6;
+/// Seconds between two glances.
+const GLANCE_SECS: f32 = 0.4;
+/// Room a standing person needs, metres.
+const BODY_RADIUS: f32 = 0.2;
+
+/// Questions about a walk through a generated scene: situations and positions in
+/// the bev space of the walk (anchored at its first pose). Empty without poses.
+pub fn generate_questions(
+    scene: &SynthScene,
+    walk: &Walk,
+    rng: &mut ChaCha8Rng,
+    options: &QuestionOptions,
+) -> Vec<SynthQuestion> {
+    let Some(first) = walk.track.poses.first() else { return Vec::new() };
+    let objects: Vec<SceneObject> = scene.objects().cloned().collect();
+    let free = |p| scene.is_free(p, BODY_RADIUS);
+    let asked = QuestionScene {
+        first_seen: first_seen(scene, walk, objects.len()),
+        objects,
+        rooms: scene.rooms.iter().map(|room| room.polygon.clone()).collect(),
+        anchor: AnchorFrame::from_first_camera(first),
+        free: &free,
+    };
+    questions_about(&asked, rng, options)
+}
+
+/// Per object the first frame that shows it, looking every 0.4 s.
+fn first_seen(scene: &SynthScene, walk: &Walk, objects: usize) -> Vec<Option<u32>> {
+    let renderer = Renderer::new(scene);
+    let intrinsics = walk.intrinsics.resized(GLANCE);
+    let stride = ((walk.fps * GLANCE_SECS).round() as usize).max(1);
+    let mut seen = vec![None; objects];
+    for (frame, pose) in walk.track.poses.iter().enumerate().step_by(stride) {
+        let mut pixels = vec![0usize; objects];
+        for id in renderer.render(pose, &intrinsics, Quality::Fast).ids {
+            let object = id.checked_sub(FIRST_OBJECT).map(usize::from);
+            if let Some(count) = object.and_then(|index| pixels.get_mut(index)) {
+                *count += 1;
+            }
+        }
+        for (first, count) in seen.iter_mut().zip(pixels) {
+            if count >= LEAST_PIXELS {
+                first.get_or_insert(frame as u32);
+            }
+        }
+    }
+    seen
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+
+    use super::*;
+    use crate::qa::Bearing;
+    use crate::synth::{SynthConfig, generate_scene, generate_walk};
+
+    fn asked(seed: u64) -> (SynthScene, Walk, Vec<SynthQuestion>) {
+        let config = SynthConfig { seconds: (8.0, 10.0), ..SynthConfig::training() };
+        let scene = generate_scene(seed, &config);
+        let walk = generate_walk(&scene, seed, &config);
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let questions = generate_questions(&scene, &walk, &mut rng, &QuestionOptions::default());
+        (scene, walk, questions)
+    }
+
+    #[test]
+    fn generated_scenes_have_plenty_of_questions() {
+        let counts: Vec<usize> = (0..6).map(|seed| asked(seed).2.len()).collect();
+        let enough = counts.iter().filter(|count| **count >= 16).count();
+        assert!(enough >= 4, "{counts:?}");
+    }
+
+    #[test]
+    fn situations_lie_in_a_room_and_look_at_what_they_face() {
+        for seed in 0..6 {
+            let (scene, walk, questions) = asked(seed);
+            let anchor = AnchorFrame::from_first_camera(&walk.track.poses[0]);
+            for question in &questions {
+                let (Some(situation), Some(text)) =
+                    (question.labeled.situation, &question.labeled.question.situation_text)
+                else {
+                    continue;
+                };
+                let at = glam::Vec2::from(situation.position).extend(0.0);
+                let world = anchor.world_from_anchor(at).truncate();
+                assert!(scene.room_of(world).is_some(), "{text} at {world}");
+                let Some(facing) = question.mentions.iter().find(|m| text[..m.start].contains("facing the ")) else {
+                    continue;
+                };
+                let between = &text[text.find("facing the ").unwrap()..facing.start];
+                if between.split(' ').count() <= 4 {
+                    let target = scene.objects[facing.object.0 as usize].object.bounds.center;
+                    let bearing = Bearing::of(&situation, anchor.bev_from_world(target));
+                    assert!(bearing.angle.abs() < 0.8, "{text} {bearing:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_named_was_seen() {
+        for seed in 10..14 {
+            let (scene, walk, questions) = asked(seed);
+            let seen = first_seen(&scene, &walk, scene.objects.len());
+            for mention in questions.iter().flat_map(|question| &question.mentions) {
+                assert!(seen[mention.object.0 as usize].is_some());
+            }
+        }
+    }
+
+    #[test]
+    fn a_walk_without_poses_has_no_questions() {
+        let (scene, mut walk, _) = asked(3);
+        walk.track.poses.clear();
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        assert!(generate_questions(&scene, &walk, &mut rng, &QuestionOptions::default()).is_empty());
+    }
+
+    #[test]
+    fn zzz_time() {
+        let t = std::time::Instant::now();
+        for seed in 0..20 {
+            let config = SynthConfig::training();
+            let scene = generate_scene(seed, &config);
+            let walk = generate_walk(&scene, seed, &config);
+            let t0 = std::time::Instant::now();
+            let s = first_seen(&scene, &walk, scene.objects.len());
+            let t1 = t0.elapsed();
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let q = generate_questions(&scene, &walk, &mut rng, &QuestionOptions::default());
+            println!("{seed} rooms {} objects {} frames {} seen {} in {t1:?}; all {:?} {} questions", scene.rooms.len(), scene.objects.len(), walk.track.poses.len(), s.iter().flatten().count(), t0.elapsed(), q.len());
+            let mut kinds = std::collections::BTreeMap::new();
+            for q in &q { *kinds.entry(format!("{:?}", q.labeled.question.kind)).or_insert(0)+=1; }
+            println!("{kinds:?}");
+            for q in q.iter().step_by(5) { println!("   {:?} | {} -> {:?}", q.labeled.question.situation_text, q.labeled.question.text, q.labeled.key); }
+        }
+        println!("{:?}", t.elapsed());
+    }
+}
