@@ -1,11 +1,142 @@
 //! `loc3r evaluate`.
 
+use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
+
+use anyhow::Context as _;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::output;
+use crate::evaluate::{ClipOptions, Metric, ModelPredictor, Report, evaluate, prior_questions};
+use crate::synth::QuestionOptions;
 
 /// Measure a model beside its baselines.
-#[derive(Debug, Default, clap::Args)]
-pub(super) struct EvaluateArgs {}
+///
+/// Runs the model over generated rooms that training never sees and prints
+/// localisation, answers, layout and camera errors with 95 % intervals, beside what
+/// can be had without looking.
+#[derive(Debug, clap::Args)]
+pub(super) struct EvaluateArgs {
+    /// Checkpoint folder.
+    #[arg(long, value_name = "DIR", default_value = "assets/models/loc3r-mini")]
+    model: PathBuf,
+    /// What to run over.
+    #[arg(long, value_enum, default_value_t = Benchmark::Rooms)]
+    benchmark: Benchmark,
+    /// Number of clips; the benchmark has 500.
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=500))]
+    count: u64,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// Where to run: cpu, cuda, cuda:N, metal.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// End with exit code 1 unless a measure reaches a value, as in
+    /// `--require acc_1m>=45` or `--require layout_median_m<=0.6`; repeatable.
+    #[arg(long, value_name = "MEASURE>=VALUE")]
+    require: Vec<Requirement>,
+}
 
-pub(super) fn run(_args: EvaluateArgs) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("`loc3r evaluate` is not part of this build")
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Benchmark {
+    /// Generated rooms of the held-out seeds, in three tiers.
+    Rooms,
+}
+
+/// A bound on a measure.
+#[derive(Debug, Clone, PartialEq)]
+struct Requirement {
+    key: String,
+    at_least: bool,
+    bound: f64,
+}
+
+impl FromStr for Requirement {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (key, at_least, bound) = match (text.split_once(">="), text.split_once("<=")) {
+            (Some((key, bound)), _) => (key, true, bound),
+            (_, Some((key, bound))) => (key, false, bound),
+            _ => return Err("write MEASURE>=VALUE or MEASURE<=VALUE".to_owned()),
+        };
+        let keys = Metric::ALL.map(Metric::key);
+        if !keys.contains(&key.trim()) {
+            return Err(format!("{} is no measure; known are {}", key.trim(), keys.join(", ")));
+        }
+        let bound = bound.trim().parse().map_err(|_| format!("{} is no number", bound.trim()))?;
+        Ok(Self { key: key.trim().to_owned(), at_least, bound })
+    }
+}
+
+impl Requirement {
+    /// A sentence when the report misses it.
+    fn missed(&self, report: &Report) -> Option<String> {
+        let wanted = format!("{} {} {}", self.key, if self.at_least { ">=" } else { "<=" }, self.bound);
+        match report.value(&self.key) {
+            None => Some(format!("{wanted} was required, but nothing was measured")),
+            Some(value) if self.at_least && value < self.bound => {
+                Some(format!("{wanted} was required, it is {value:.3}"))
+            }
+            Some(value) if !self.at_least && value > self.bound => {
+                Some(format!("{wanted} was required, it is {value:.3}"))
+            }
+            Some(_) => None,
+        }
+    }
+}
+
+pub(super) fn run(args: EvaluateArgs) -> anyhow::Result<ExitCode> {
+    /// Scenes that the word baselines learn from.
+    const PRIOR_SCENES: u64 = 90;
+    let mut model = ModelPredictor::load(&args.model, &args.device)
+        .with_context(|| format!("cannot evaluate {}", args.model.display()))?;
+    let (frames, image_size) = model.sight();
+    let options = ClipOptions {
+        frames: NonZeroU32::new(frames).context("the model's configuration samples no frames")?,
+        image_size,
+        questions: QuestionOptions::default(),
+    };
+    let Benchmark::Rooms = args.benchmark;
+    let bar = progress(args.count);
+    let prior = prior_questions(PRIOR_SCENES, &options);
+    let report = evaluate(&mut model, args.count, &options, &prior, &mut |done| bar.set_position(done))?;
+    bar.finish_and_clear();
+    if args.json {
+        output::result(&serde_json::to_string_pretty(&report.json())?);
+    } else {
+        output::result(&report.table());
+    }
+    let missed: Vec<String> = args.require.iter().filter_map(|r| r.missed(&report)).collect();
+    for sentence in &missed {
+        output::note(sentence);
+    }
+    Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn progress(clips: u64) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(clips), ProgressDrawTarget::stderr_with_hz(2));
+    match ProgressStyle::with_template("evaluate {wide_bar} {pos}/{len} clips {eta}") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requirements_name_a_measure_and_a_bound() {
+        let parsed: Requirement = "acc_1m >= 45".parse().unwrap();
+        assert_eq!(parsed, Requirement { key: "acc_1m".to_owned(), at_least: true, bound: 45.0 });
+        assert!(!"layout_median_m<=0.6".parse::<Requirement>().unwrap().at_least);
+        assert!("acc_9m>=1".parse::<Requirement>().unwrap_err().contains("acc_0_5m"));
+        assert!("acc_1m=1".parse::<Requirement>().is_err());
+        assert!("acc_1m>=much".parse::<Requirement>().is_err());
+    }
 }

@@ -1,21 +1,118 @@
 //! Metrics, baselines and the report of a model on a benchmark.
+//!
+//! [`evaluate`] runs predictors over the held-out clips of the benchmark `rooms`
+//! and gives a [`Report`]: localisation (SQA3D), answers (SQA3D and VSI-Bench),
+//! layout and cameras, each with a 95 % interval and its baselines.
 
 pub mod answers;
+pub mod baselines;
+mod benchmark;
+mod bootstrap;
+pub mod geometry;
 #[cfg(test)]
 mod golden;
 mod localization;
+mod predictor;
+mod report;
+mod score;
 pub mod text_overlap;
 
+pub use benchmark::{BenchmarkClip, ClipOptions, Tier};
+pub use bootstrap::{Interval, Statistic, interval};
 pub use localization::{LocalizationError, LocalizationScores};
+pub use predictor::{AnswerGuess, ModelPredictor, PoseGuess, Prediction, Predictor};
+pub use report::{Column, Report, Score};
+pub use score::{ClipFacts, Metric, Value, values_of};
+
+use rayon::prelude::*;
+
+use baselines::{Oracle, RandomHeading, Reading, RoomCenter, WordPrior};
+
+use crate::model::ModelError;
+use crate::synth::SynthQuestion;
+
+/// What can go wrong in an evaluation.
+#[derive(Debug, thiserror::Error)]
+pub enum EvaluateError {
+    /// The model failed.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The device is not there.
+    #[error("there is no device {name}: {reason}; use `--device cpu`")]
+    Device {
+        /// As asked for.
+        name: String,
+        /// Why not.
+        reason: String,
+    },
+    /// Nothing was evaluated.
+    #[error("an evaluation needs at least one clip; use `--count 1` or more")]
+    Empty,
+}
+
+/// Seeds that word priors learn from start here; training uses them, too.
+const PRIOR_SEEDS: u64 = 1_000_000;
+
+/// Answers of scenes that are not held out, for [`baselines::WordPrior`].
+pub fn prior_questions(scenes: u64, options: &ClipOptions) -> Vec<SynthQuestion> {
+    (0..scenes)
+        .into_par_iter()
+        .flat_map_iter(|index| BenchmarkClip::questions_of(PRIOR_SEEDS + index, Tier::of(index), options))
+        .collect()
+}
+
+/// Runs `predictor` and all baselines over `count` held-out clips of the benchmark
+/// `rooms`; `progress` hears after each clip how many are done.
+///
+/// # Errors
+/// When `count` is 0 or the predictor fails.
+pub fn evaluate(
+    predictor: &mut dyn Predictor,
+    count: u64,
+    options: &ClipOptions,
+    prior: &[SynthQuestion],
+    progress: &mut dyn FnMut(u64),
+) -> Result<Report, EvaluateError> {
+    let mut words = WordPrior::learn(Reading::Words, prior);
+    let mut frequent = WordPrior::learn(Reading::Type, prior);
+    let mut heading = RandomHeading::new(36);
+    let (mut center, mut oracle) = (RoomCenter, Oracle);
+    let mut all: [&mut dyn Predictor; 6] =
+        [predictor, &mut center, &mut heading, &mut words, &mut frequent, &mut oracle];
+    let mut columns: Vec<Column> =
+        all.iter().map(|p| Column { name: p.name().to_owned(), values: Vec::new() }).collect();
+    let mut report =
+        Report { benchmark: "rooms".to_owned(), columns: Vec::new(), clips: Vec::new(), questions: 0 };
+    for index in 0..count {
+        let clip = BenchmarkClip::held_out(index, options);
+        for (predictor, column) in all.iter_mut().zip(&mut columns) {
+            let prediction = predictor.predict(&clip)?;
+            column.values.extend(values_of(index as u32, &clip, &prediction));
+        }
+        report.clips.push(ClipFacts::of(&clip));
+        report.questions += clip.questions.len();
+        progress(index + 1);
+    }
+    if report.clips.is_empty() {
+        return Err(EvaluateError::Empty);
+    }
+    report.columns = columns;
+    Ok(report)
+}
 
 /// Middle value, the mean of both for an even count; `None` when empty.
 pub fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;
-    match sorted.len() {
-        0 => None,
-        count if count % 2 == 1 => Some(sorted[middle]),
-        _ => Some(0.5 * (sorted[middle - 1] + sorted[middle])),
+    if sorted.is_empty() {
+        return None;
     }
+    let even = sorted.len().is_multiple_of(2);
+    let (below, upper, _) = sorted.select_nth_unstable_by(middle, f64::total_cmp);
+    let upper = *upper;
+    let lower = below.iter().copied().max_by(f64::total_cmp);
+    Some(match lower {
+        Some(lower) if even => 0.5 * (lower + upper),
+        _ => upper,
+    })
 }

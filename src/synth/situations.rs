@@ -390,6 +390,10 @@ fn word(
         used.push(object);
         cues.push(Cue { kind, referent: name(object, rng) });
     }
+    let places = if drawn.place == Place::Between { &anchors[..] } else { &anchors[..1] };
+    if repeats(places.iter().chain(&target).chain(cues.iter().map(|cue| &cue.referent))) {
+        return None;
+    }
     let fits = fitting(scene, drawn, &anchors, target.as_ref(), &cues);
     let same = |pose: &Pose| {
         pose.position.distance(drawn.pose.position) <= SAME_PLACE
@@ -400,6 +404,15 @@ fn word(
     }
     let text = wording::compose(scene, drawn, &anchors, target.as_ref(), &cues, Voice::random(rng), rng);
     Some((text, used))
+}
+
+/// Whether two different things go by the same words.
+fn repeats<'r>(named: impl Iterator<Item = &'r Referent>) -> bool {
+    let mut words: Vec<String> = named.map(Referent::words).collect();
+    let count = words.len();
+    words.sort();
+    words.dedup();
+    words.len() < count
 }
 
 /// A remark that is certainly true at `pose` about an object not used yet.

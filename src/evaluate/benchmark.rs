@@ -1,0 +1,226 @@
+//! The benchmark `rooms`: generated scenes of the held-out seeds in three tiers,
+//! rendered when they are needed, with exact truth.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use glam::Vec2;
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::geometry::{AnchorFrame, BevPoint, CameraPose, ImageSize, Intrinsics};
+use crate::scene::token_targets;
+use crate::synth::{
+    HELD_OUT_SEEDS, Quality, QuestionOptions, Renderer, SynthConfig, SynthQuestion, SynthScene, Walk,
+    generate_questions, generate_scene, generate_walk,
+};
+use crate::video::{Frame, FrameIndex, FrameSampling, VideoInfo};
+
+/// How hard a scene is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tier {
+    /// One room, few things.
+    SparseRoom,
+    /// One room, many things.
+    ClutteredRoom,
+    /// Two or three rooms.
+    SeveralRooms,
+}
+
+impl Tier {
+    /// The tier of the benchmark's scene `index`: they take turns.
+    pub fn of(index: u64) -> Self {
+        [Self::SparseRoom, Self::ClutteredRoom, Self::SeveralRooms][(index % 3) as usize]
+    }
+
+    fn config(self) -> SynthConfig {
+        let (rooms, objects) = match self {
+            Self::SparseRoom => ((1, 1), (8, 13)),
+            Self::ClutteredRoom => ((1, 1), (18, 28)),
+            Self::SeveralRooms => ((2, 3), (14, 28)),
+        };
+        SynthConfig { rooms, objects, ..SynthConfig::training() }
+    }
+}
+
+/// What a clip of the benchmark is made of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ClipOptions {
+    /// Frames that the model looks at.
+    pub frames: NonZeroU32,
+    /// Side of its square pictures, pixels.
+    pub image_size: u32,
+    /// Questions about each clip.
+    pub questions: QuestionOptions,
+}
+
+/// One clip with questions and truth.
+#[derive(Debug, Clone)]
+pub struct BenchmarkClip {
+    /// The scene's seed.
+    pub seed: u64,
+    /// How hard it is.
+    pub tier: Tier,
+    /// Facts about the (never written) video.
+    pub info: VideoInfo,
+    /// Sampled frames, squashed to squares; empty for baselines that do not look.
+    pub frames: Vec<Frame>,
+    /// Questions; situations in the bev space.
+    pub questions: Vec<SynthQuestion>,
+    /// True pose of every sampled frame, anchor space.
+    pub poses: BTreeMap<FrameIndex, CameraPose>,
+    /// Middle of all rooms, bev space.
+    pub room_center: BevPoint,
+    /// Height of the first camera above the floor, metres.
+    pub camera_height: f32,
+    /// Width of all directions the camera saw, degrees in [0, 360].
+    pub coverage_deg: f32,
+    depth: BTreeMap<FrameIndex, Vec<f32>>,
+    intrinsics: Intrinsics,
+}
+
+impl BenchmarkClip {
+    /// Clip `index` of the benchmark.
+    pub fn held_out(index: u64, options: &ClipOptions) -> Self {
+        Self::generate(HELD_OUT_SEEDS + index, Tier::of(index), options)
+    }
+
+    /// The clip of any seed, pictures included.
+    pub fn generate(seed: u64, tier: Tier, options: &ClipOptions) -> Self {
+        let (scene, walk, mut clip) = Self::without_pictures(seed, tier, options);
+        let size = ImageSize::new(options.image_size, options.image_size);
+        let intrinsics = walk.intrinsics.resized(size);
+        let renderer = Renderer::new(&scene);
+        let mut shown: Vec<Frame> = Vec::new();
+        for index in (FrameSampling::Uniform { frames: options.frames }).indices(&clip.info) {
+            let Some(pose) = walk.track.poses.get(index.0 as usize) else { continue };
+            let view = renderer.render(pose, &intrinsics, Quality::Fast);
+            let pts_secs = clip.info.pts_secs.get(index.0 as usize).copied().unwrap_or(0.0);
+            shown.push(Frame { index, pts_secs, size, rgb: view.rgb.into() });
+            clip.depth.insert(index, view.depth);
+        }
+        clip.frames = shown;
+        clip.intrinsics = intrinsics;
+        clip
+    }
+
+    /// Questions and answers of a seed, for baselines that learn from words alone.
+    pub fn questions_of(seed: u64, tier: Tier, options: &ClipOptions) -> Vec<SynthQuestion> {
+        Self::without_pictures(seed, tier, options).2.questions
+    }
+
+    fn without_pictures(seed: u64, tier: Tier, options: &ClipOptions) -> (SynthScene, Walk, Self) {
+        let config = tier.config();
+        let scene = generate_scene(seed, &config);
+        let walk = generate_walk(&scene, seed, &config);
+        let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x5155_4553);
+        let questions = generate_questions(&scene, &walk, &mut rng, &options.questions);
+        let first = walk.track.poses.first().copied().unwrap_or(CameraPose::IDENTITY);
+        let anchor = AnchorFrame::from_first_camera(&first);
+        let info = VideoInfo {
+            path: PathBuf::from(format!("generated room {seed}")),
+            size: walk.intrinsics.size,
+            pts_secs: (0..walk.track.poses.len()).map(|i| i as f64 / f64::from(walk.fps)).collect(),
+            keyframes: vec![FrameIndex(0)],
+            rotation_degrees: 0,
+            codec: "rendered".to_owned(),
+            container: "none".to_owned(),
+            warnings: Vec::new(),
+        };
+        let sampled = (FrameSampling::Uniform { frames: options.frames }).indices(&info);
+        let pose_of = |index: FrameIndex| walk.track.poses.get(index.0 as usize).copied();
+        let poses: BTreeMap<FrameIndex, CameraPose> = sampled
+            .into_iter()
+            .filter_map(|index| Some((index, anchor.anchor_pose(&pose_of(index)?))))
+            .collect();
+        let corners = || scene.rooms.iter().flat_map(|room| room.polygon.iter().copied());
+        let (low, high) =
+            corners().fold((Vec2::INFINITY, Vec2::NEG_INFINITY), |(a, b), p| (a.min(p), b.max(p)));
+        let clip = Self {
+            seed,
+            tier,
+            info,
+            frames: Vec::new(),
+            questions,
+            room_center: anchor.bev_from_world(((low + high) * 0.5).extend(0.0)),
+            camera_height: first.position.z,
+            coverage_deg: coverage(&poses, walk.intrinsics.horizontal_fov()),
+            poses,
+            depth: BTreeMap::new(),
+            intrinsics: walk.intrinsics,
+        };
+        (scene, walk, clip)
+    }
+
+    /// True bev positions per frame and cell of a token grid (rows, columns).
+    pub fn layout_targets(&self, grid: (usize, usize)) -> BTreeMap<FrameIndex, Vec<Option<BevPoint>>> {
+        self.depth
+            .iter()
+            .filter_map(|(frame, depth)| {
+                let pose = self.poses.get(frame)?;
+                let size = self.intrinsics.size;
+                Some((*frame, token_targets(depth, size, &self.intrinsics, pose, grid)))
+            })
+            .collect()
+    }
+
+    /// Distance from a point to the nearest sampled camera, metres; infinite without cameras.
+    pub fn distance_to_path(&self, point: BevPoint) -> f32 {
+        self.poses
+            .values()
+            .map(|pose| BevPoint::from(pose.position.truncate()).distance(point))
+            .fold(f32::INFINITY, f32::min)
+    }
+}
+
+/// Width of the union of all horizontal fields of view, degrees.
+fn coverage(poses: &BTreeMap<FrameIndex, CameraPose>, fov: f32) -> f32 {
+    let seen = (0..360).filter(|degree| {
+        let direction = crate::geometry::Orientation::from_degrees(*degree as f32);
+        poses.values().any(|pose| pose.heading().distance(direction) <= 0.5 * fov)
+    });
+    seen.count() as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options() -> ClipOptions {
+        ClipOptions {
+            frames: NonZeroU32::new(3).unwrap(),
+            image_size: 32,
+            questions: QuestionOptions { situations: 3, room_questions: 3, ..QuestionOptions::default() },
+        }
+    }
+
+    #[test]
+    fn clips_repeat_and_carry_their_truth() {
+        let clip = BenchmarkClip::held_out(1, &options());
+        assert_eq!(clip.tier, Tier::ClutteredRoom);
+        assert_eq!(clip.seed, HELD_OUT_SEEDS + 1);
+        assert_eq!(clip.frames.len(), 3);
+        assert_eq!(clip.questions, BenchmarkClip::held_out(1, &options()).questions);
+        assert!(!clip.questions.is_empty());
+        let targets = clip.layout_targets((4, 4));
+        let known = targets.values().flatten().flatten().count();
+        assert!(known > 30, "{known} of 48 cells");
+        // The first camera is the origin of the bev space and looks forward.
+        let first = clip.poses.values().next().unwrap();
+        assert!(first.position.length() < 1e-4);
+        assert!((first.heading().degrees() - 90.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn a_full_turn_covers_everything() {
+        let looking = |i: u32| {
+            let heading = crate::geometry::Orientation::from_degrees(i as f32 * 45.0);
+            (FrameIndex(i), CameraPose::looking(glam::Vec3::ZERO, heading, 0.0, 0.0))
+        };
+        assert_eq!(coverage(&(0..8).map(looking).collect(), 1.0), 360.0);
+        assert!((coverage(&(0..1).map(looking).collect(), 1.0) - 57.0).abs() < 2.0);
+    }
+}

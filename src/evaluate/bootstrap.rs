@@ -1,0 +1,89 @@
+//! 95 % intervals by resampling clips: answers about one clip stand or fall together.
+
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+/// A number that sums up a set of values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Statistic {
+    /// Arithmetic mean.
+    Mean,
+    /// Middle value.
+    Median,
+}
+
+impl Statistic {
+    /// The statistic of `values`; `None` when there are none.
+    pub fn of(self, values: &[f64]) -> Option<f64> {
+        match self {
+            Self::Mean => (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64),
+            Self::Median => super::median(values),
+        }
+    }
+}
+
+/// A 95 % interval.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// 2.5th percentile.
+    pub low: f64,
+    /// 97.5th percentile.
+    pub high: f64,
+}
+
+/// Resamples per interval.
+const RESAMPLES: usize = 400;
+
+/// Percentile bootstrap of `statistic` over whole groups (one per clip). The same
+/// seed gives the same interval; `None` when no group has values.
+pub fn interval(groups: &[Vec<f64>], statistic: Statistic, seed: u64) -> Option<Interval> {
+    let groups: Vec<&Vec<f64>> = groups.iter().filter(|group| !group.is_empty()).collect();
+    if groups.is_empty() {
+        return None;
+    }
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut pooled = Vec::new();
+    let mut statistics: Vec<f64> = (0..RESAMPLES)
+        .filter_map(|_| {
+            pooled.clear();
+            for _ in 0..groups.len() {
+                pooled.extend_from_slice(groups[rng.random_range(0..groups.len())]);
+            }
+            statistic.of(&pooled)
+        })
+        .collect();
+    statistics.sort_by(f64::total_cmp);
+    let at = |share: f64| statistics[((statistics.len() - 1) as f64 * share).round() as usize];
+    Some(Interval { low: at(0.025), high: at(0.975) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interval_holds_the_truth_and_repeats() {
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        let groups: Vec<Vec<f64>> =
+            (0..100).map(|_| (0..5).map(|_| f64::from(rng.random_bool(0.3))).collect()).collect();
+        let first = interval(&groups, Statistic::Mean, 1).unwrap();
+        assert!(first.low < 0.3 && 0.3 < first.high, "{first:?}");
+        assert!(first.high - first.low < 0.12);
+        assert_eq!(interval(&groups, Statistic::Mean, 1), Some(first));
+    }
+
+    #[test]
+    fn answers_of_one_clip_count_as_one() {
+        // Twenty clips whose five answers are equal: as wide as twenty answers.
+        let clip = |i: usize| vec![f64::from(i.is_multiple_of(2)); 5];
+        let groups: Vec<Vec<f64>> = (0..20).map(clip).collect();
+        let interval = interval(&groups, Statistic::Mean, 1).unwrap();
+        assert!(interval.high - interval.low > 0.3, "{interval:?}");
+    }
+
+    #[test]
+    fn without_values_there_is_no_interval() {
+        assert_eq!(interval(&[vec![], vec![]], Statistic::Median, 1), None);
+    }
+}

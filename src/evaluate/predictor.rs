@@ -1,0 +1,137 @@
+//! Whoever answers the benchmark: the model, or a baseline.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use candle_core::Device;
+
+use super::{BenchmarkClip, EvaluateError};
+use crate::geometry::BevSigma;
+use crate::model::{Clip, Loc3rModel, Query};
+use crate::qa::Situation;
+use crate::scene::{CameraEstimate, Layout};
+
+/// Where somebody is thought to be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PoseGuess {
+    /// Position and heading, bev space.
+    pub situation: Situation,
+    /// Standard deviation of the position, when there is one.
+    pub sigma: Option<BevSigma>,
+}
+
+/// The answer to one question; what a predictor does not claim is `None`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct AnswerGuess {
+    /// Where the asker is.
+    pub pose: Option<PoseGuess>,
+    /// The words.
+    pub text: Option<String>,
+}
+
+/// Everything said about a clip.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Prediction {
+    /// Positions of the vision tokens.
+    pub layout: Option<Layout>,
+    /// Poses of the sampled frames, anchor space.
+    pub cameras: Vec<CameraEstimate>,
+    /// One per question, in order.
+    pub answers: Vec<AnswerGuess>,
+}
+
+/// Answers clips.
+pub trait Predictor {
+    /// Name in tables.
+    fn name(&self) -> &str;
+
+    /// Everything it says about a clip.
+    ///
+    /// # Errors
+    /// When it cannot answer at all.
+    fn predict(&mut self, clip: &BenchmarkClip) -> Result<Prediction, EvaluateError>;
+}
+
+/// A model from a checkpoint folder.
+#[derive(Debug)]
+pub struct ModelPredictor {
+    model: Loc3rModel,
+}
+
+impl ModelPredictor {
+    /// Loads a checkpoint onto a device called "cpu", "cuda", "cuda:N", "metal" or "metal:N".
+    ///
+    /// # Errors
+    /// When the device is not there or the checkpoint does not fit.
+    pub fn load(folder: &Path, device: &str) -> Result<Self, EvaluateError> {
+        Ok(Self { model: Loc3rModel::load(folder, &open_device(device)?)? })
+    }
+
+    /// Takes a model that is already in memory.
+    pub fn new(model: Loc3rModel) -> Self {
+        Self { model }
+    }
+
+    /// Frames it looks at and the side of its pictures in pixels.
+    pub fn sight(&self) -> (u32, u32) {
+        let config = self.model.config();
+        (config.num_frames, config.vision.image_size as u32)
+    }
+}
+
+impl Predictor for ModelPredictor {
+    fn name(&self) -> &str {
+        &self.model.config().name
+    }
+
+    fn predict(&mut self, clip: &BenchmarkClip) -> Result<Prediction, EvaluateError> {
+        /// Longest answer, tokens: as VSI-Bench's protocol.
+        const ANSWER_TOKENS: usize = 16;
+        let shown = Clip { info: clip.info.clone(), frames: clip.frames.clone() };
+        let video = self.model.encode_video(&shown, &mut |_| ControlFlow::Continue(()))?;
+        let mut answers = Vec::with_capacity(clip.questions.len());
+        for question in &clip.questions {
+            let asked = &question.labeled.question;
+            let query = Query {
+                situation: asked.situation_text.clone(),
+                question: asked.text.clone(),
+                choices: asked.choices.clone(),
+                placed: None,
+                max_new_tokens: ANSWER_TOKENS,
+            };
+            let reply = self.model.ask(&video, &query, &mut |_| ControlFlow::Continue(()))?;
+            let estimate = reply.estimate;
+            answers.push(AnswerGuess {
+                pose: Some(PoseGuess { situation: estimate.situation, sigma: Some(estimate.position_sigma) }),
+                text: Some(reply.text),
+            });
+        }
+        Ok(Prediction { layout: Some(video.layout), cameras: video.cameras, answers })
+    }
+}
+
+fn open_device(name: &str) -> Result<Device, EvaluateError> {
+    let missing = |reason: String| EvaluateError::Device { name: name.to_owned(), reason };
+    let (kind, number) = name.split_once(':').unwrap_or((name, "0"));
+    let number: usize = number.parse().map_err(|_| missing(format!("{number} is no number")))?;
+    let opened = match kind {
+        "cpu" => return Ok(Device::Cpu),
+        "cuda" => Device::new_cuda(number),
+        "metal" => Device::new_metal(number),
+        _ => return Err(missing("known are cpu, cuda and metal".to_owned())),
+    };
+    opened.map_err(|error| missing(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_device_is_an_error_with_a_reason() {
+        let message = open_device("abacus").unwrap_err().to_string();
+        assert!(message.contains("abacus") && message.contains("cpu"), "{message}");
+        assert!(open_device("cuda:x").unwrap_err().to_string().contains('x'));
+        assert!(open_device("cpu").is_ok());
+    }
+}
