@@ -2,7 +2,7 @@
 //! reconstruction and situation modelling), and decoding of what they say.
 
 use candle_core::{D, DType, Result, Tensor};
-use candle_nn::{Module, VarBuilder};
+use candle_nn::{Module as _, VarBuilder};
 
 use super::config::{BevAxes, BinCenters, HeadsConfig, ModelConfig, Uncertainty};
 use super::layers::{Linear, Mlp, linear};

@@ -6,8 +6,8 @@ use std::sync::{MutexGuard, PoisonError};
 
 use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 use candle_nn::var_builder::SimpleBackend;
-use candle_nn::{Init, Module, VarBuilder, VarMap};
-use rand::{Rng, SeedableRng};
+use candle_nn::{Init, Module as _, VarBuilder, VarMap};
+use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::config::{HeadInput, ModelConfig};

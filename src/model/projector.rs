@@ -4,7 +4,7 @@
 //! Shapes: batch B, frames F, patches N = grid², pooled patches n = pooled², language width h.
 
 use candle_core::{DType, Device, Result, Tensor};
-use candle_nn::{Init, Module, VarBuilder};
+use candle_nn::{Init, Module as _, VarBuilder};
 
 use super::config::{ModelConfig, NewlineMode, PoolingConfig, PoolingMode};
 use super::layers::Mlp;

@@ -4,7 +4,7 @@
 //! Shapes: batch B, new rows T, cached rows P, width h, heads H, key heads G, head width d.
 
 use candle_core::{DType, Device, Result, Tensor};
-use candle_nn::{Init, Module, VarBuilder};
+use candle_nn::{Init, Module as _, VarBuilder};
 
 use super::config::Qwen2Config;
 use super::layers::{Linear, RmsNorm, linear, merge_heads, split_heads};

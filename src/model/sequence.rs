@@ -112,7 +112,7 @@ impl TokenSequence {
             found.next().filter(|_| found.next().is_none())
         };
         let (position, orientation) = (only(position_id)?, only(orientation_id)?);
-        (position < orientation).then(|| Self { head, video, tail, position, orientation })
+        (position < orientation).then_some(Self { head, video, tail, position, orientation })
     }
 
     /// Tokens in all.

@@ -4,7 +4,7 @@
 //! Shapes: frames F, patches N = grid², width D, image side S.
 
 use candle_core::{Result, Tensor};
-use candle_nn::{Init, Module, VarBuilder};
+use candle_nn::{Init, Module as _, VarBuilder};
 
 use super::config::SiglipConfig;
 use super::layers::{LayerNorm, Linear, gelu_mlp, linear};

@@ -1,6 +1,8 @@
 //! Reads a reference fixture: `<name>.json` (sizes, tolerances), `<name>.weights.safetensors`
 //! and `<name>.io.safetensors` below `tests/golden`.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 

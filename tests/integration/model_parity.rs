@@ -1,5 +1,7 @@
 //! Every part of the network against the original PyTorch modules.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use candle_core::{Device, Tensor};
 use loc3r::model::config::{ModelConfig, NewlineMode, PoolingConfig, PoolingMode, Qwen2Config, SiglipConfig};
 use loc3r::model::projector::Projector;

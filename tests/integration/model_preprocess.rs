@@ -1,5 +1,7 @@
 //! Image preprocessing against Pillow, SigLIP's and CUT3R's own.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use candle_core::{DType, Device, Tensor};
 use loc3r::geometry::ImageSize;
 use loc3r::model::config::FrameFit;
