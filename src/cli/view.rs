@@ -43,15 +43,22 @@ pub(super) fn run(_args: ViewArgs) -> anyhow::Result<ExitCode> {
 
 #[cfg(feature = "viewer")]
 pub(super) fn run(args: ViewArgs) -> anyhow::Result<ExitCode> {
-    use super::places;
+    use super::{output, places};
     use crate::viewer::ViewerOptions;
 
     let video = match (&args.video, &args.replay) {
         (None, None) => Some(places::first_clip()?),
         (video, _) => video.clone(),
     };
-    let model =
-        if args.replay.is_none() { Some(places::model_folder(args.model.model.as_deref())?) } else { None };
+    let named = args.model.model.as_deref();
+    let model = match places::model_folder(named) {
+        _ if args.replay.is_some() => None,
+        Err(error) if named.is_none() => {
+            output::note(&format!("{error:#}; the app opens without a model"));
+            None
+        }
+        found => Some(found?),
+    };
     Ok(crate::viewer::run(ViewerOptions {
         video,
         model,

@@ -31,11 +31,17 @@ mod recorder_thread {
         Err(RecordingError::NotBuilt)
     }
 
-    pub(super) fn run(_config: &RecordingConfig, _side: &WorkerSide<Record, RecorderEvent>) {}
+    pub(super) fn run(_config: &RecordingConfig, side: &WorkerSide<Record, RecorderEvent>) {
+        while let Ok(Record::Event(event)) = side.commands.recv() {
+            drop(event);
+        }
+    }
 }
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+
+use crossbeam::channel::RecvTimeoutError;
 
 use crate::session::SessionEvent;
 use crate::worker::{SendError, Worker};
@@ -188,7 +194,7 @@ impl Recorder {
                 Ok(RecorderEvent::Finished(_)) => {
                     return Err(RecordingError::Stopped("the recording ended early".to_owned()));
                 }
-                Err(_) => return Err(RecordingError::Timeout(timeout)),
+                Err(error) => return Err(silence(error, timeout)),
             }
         }
     }
@@ -212,9 +218,17 @@ impl Recorder {
                 }
                 Ok(RecorderEvent::Failed { message }) => return Err(RecordingError::Stopped(message)),
                 Ok(RecorderEvent::Ready { .. } | RecorderEvent::Warning { .. }) => {}
-                Err(_) => return Err(RecordingError::Timeout(timeout)),
+                Err(error) => return Err(silence(error, timeout)),
             }
         }
+    }
+}
+
+/// Why no message came.
+fn silence(error: RecvTimeoutError, timeout: Duration) -> RecordingError {
+    match error {
+        RecvTimeoutError::Timeout => RecordingError::Timeout(timeout),
+        RecvTimeoutError::Disconnected => RecordingError::Stopped("the recording ended early".to_owned()),
     }
 }
 

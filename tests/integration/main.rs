@@ -1,12 +1,18 @@
 //! One binary for all integration tests: linking Bevy and candle is expensive.
 
 mod architecture;
+mod bad_input;
+mod checkpoints;
+mod cli;
 mod cut3r_parity;
 mod golden;
 mod model;
 mod model_parity;
 mod model_preprocess;
 mod ops;
+#[cfg(feature = "rerun")]
+mod recording;
+mod session;
 mod shaders;
 #[cfg(feature = "ffmpeg")]
 mod video;

@@ -1,0 +1,113 @@
+//! Checkpoint folders and clips that tests make: random weights, pictures of stripes.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use candle_core::{DType, Device, Tensor};
+use loc3r::model::{ModelConfig, Network, SeededVariables, TextTokenizer, checkpoint};
+
+/// Writes a tiny checkpoint of random weights; `change` sees its tensors first.
+pub fn write_tiny(folder: &Path, change: impl Fn(&mut BTreeMap<String, Tensor>)) {
+    let config = ModelConfig::tiny();
+    let variables = SeededVariables::new(5);
+    let root = variables.builder(DType::F32, &Device::Cpu);
+    Network::new(&config, &root).unwrap();
+    let map = variables.var_map();
+    let mut tensors: BTreeMap<String, Tensor> = map
+        .data()
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|(name, variable)| (name.clone(), variable.as_tensor().clone()))
+        .collect();
+    change(&mut tensors);
+    let words = "I am standing in the room. What is on my left? The chair.";
+    let tokenizer = TextTokenizer::train(std::iter::repeat_n(words.to_owned(), 4), 320).unwrap();
+    checkpoint::save(folder, &config, &tokenizer, &tensors, DType::F32).unwrap();
+}
+
+/// Writes six pictures of a moving stripe.
+pub fn write_clip(folder: &Path) {
+    std::fs::create_dir_all(folder).unwrap();
+    for number in 0..6u32 {
+        let picture = image::RgbImage::from_fn(48, 36, |x, y| {
+            if x / 8 == number { image::Rgb([250, 30, 30]) } else { image::Rgb([(5 * y) as u8, 90, 120]) }
+        });
+        picture.save(folder.join(format!("{number}.png"))).unwrap();
+    }
+}
+
+/// A folder with a tiny checkpoint (`model`) and a clip (`clip`).
+pub struct Workshop {
+    folder: tempfile::TempDir,
+}
+
+impl Workshop {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        write_tiny(&folder.path().join("model"), |_| {});
+        write_clip(&folder.path().join("clip"));
+        Self { folder }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Runs `loc3r` here, on the CPU, with the tiny model as the default one.
+    pub fn run(&self, args: &[&str]) -> Run {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_loc3r"));
+        command.args(args).current_dir(self.folder.path()).env("LOC3R_MODEL", self.path("model"));
+        command.env_remove("RUST_LOG").stdin(Stdio::null());
+        Run(finished(command))
+    }
+}
+
+/// What a run left.
+pub struct Run(Output);
+
+impl Run {
+    pub fn code(&self) -> Option<i32> {
+        self.0.status.code()
+    }
+
+    pub fn stdout(&self) -> String {
+        String::from_utf8(self.0.stdout.clone()).unwrap()
+    }
+
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.0.stderr).into_owned()
+    }
+
+    /// Standard output of a run that must succeed.
+    pub fn success(&self) -> String {
+        assert_eq!(self.code(), Some(0), "{}\n{}", self.stdout(), self.stderr());
+        self.stdout()
+    }
+
+    /// The message of a run that must fail: exit code 2, one `error:` line, no panic.
+    pub fn failure(&self) -> String {
+        let message = self.stderr();
+        assert_eq!(self.code(), Some(2), "{}\n{message}", self.stdout());
+        assert!(!message.contains("panicked"), "{message}");
+        assert_eq!(message.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{message}");
+        message
+    }
+}
+
+/// Waits at most two minutes: a hang is a failure, not a stuck test.
+fn finished(mut command: Command) -> Output {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    // Outputs of these runs fit into the pipes.
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            panic!("{command:?} does not end");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.wait_with_output().unwrap()
+}

@@ -1,0 +1,132 @@
+//! The command line end to end: the real program, a tiny random model, a folder of images.
+
+use serde_json::Value;
+
+use crate::checkpoints::Workshop;
+
+const QUESTIONS: [&str; 4] = ["--question", "What is on my left?", "--question", "Is it red?"];
+
+#[test]
+fn ask_prints_one_object_for_one_question() {
+    let workshop = Workshop::new();
+    let run = workshop.run(&["ask", "clip", "What is on my left?", "--situation", "I am standing", "--json"]);
+    let answer: Value = serde_json::from_str(&run.success()).unwrap();
+    let keys = |value: &Value| -> Vec<String> {
+        let mut keys: Vec<String> = value.as_object().unwrap().keys().cloned().collect();
+        keys.sort();
+        keys
+    };
+    assert_eq!(keys(&answer), ["answer", "device", "model", "situation", "timing_ms", "tokens", "video"]);
+    assert_eq!(
+        keys(&answer["situation"]),
+        ["orientation_concentration", "orientation_deg", "position", "text"]
+    );
+    assert_eq!(keys(&answer["situation"]["position"]), ["sigma_x", "sigma_y", "x", "y"]);
+    assert_eq!(keys(&answer["tokens"]), ["generated", "prompt", "reused"]);
+    assert_eq!(keys(&answer["timing_ms"]), ["camera", "decode", "generate", "prefill", "total", "vision"]);
+    assert_eq!(answer["situation"]["text"], "I am standing");
+    assert_eq!(answer["model"], "tiny");
+    assert!(answer["device"].as_str().unwrap().starts_with("CPU"));
+    assert!(answer["answer"]["text"].is_string());
+    assert!(answer["situation"]["position"]["sigma_x"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn several_questions_share_the_video() {
+    let workshop = Workshop::new();
+    let run = workshop.run(&[&["ask", "clip", "--json"], &QUESTIONS[..]].concat());
+    let answers: Vec<Value> = serde_json::from_str(&run.success()).unwrap();
+    assert_eq!(answers.len(), 2);
+    assert_eq!(answers[0]["tokens"]["reused"], 0);
+    assert!(answers[0]["timing_ms"]["vision"].as_f64().unwrap() > 0.0);
+    assert!(answers[1]["tokens"]["reused"].as_u64().unwrap() > 0);
+    assert_eq!(answers[1]["timing_ms"]["vision"].as_f64().unwrap(), 0.0);
+}
+
+#[test]
+fn questions_come_from_files_and_text_output_is_for_people() {
+    let workshop = Workshop::new();
+    std::fs::write(workshop.path("questions.txt"), "# mine\nWhat is on my left?\nIs it red?\n").unwrap();
+    let text = workshop.run(&["ask", "clip", "--questions", "questions.txt"]).success();
+    for part in ["tiny on CPU", "What is on my left?", "Is it red?", "looking along", "tokens computed"] {
+        assert!(text.contains(part), "{part} is missing in\n{text}");
+    }
+}
+
+#[test]
+fn reconstruct_writes_files_that_parse() {
+    let workshop = Workshop::new();
+    let text = workshop
+        .run(&[
+            "reconstruct",
+            "clip",
+            "--ply",
+            "a.ply",
+            "--tum",
+            "a.tum",
+            "--json",
+            "a.json",
+            "--png",
+            "a.png",
+        ])
+        .success();
+    assert!(text.contains("layout") && text.contains("cameras"), "{text}");
+    let ply = std::fs::read(workshop.path("a.ply")).unwrap();
+    assert!(ply.starts_with(b"ply\nformat binary_little_endian 1.0\n"));
+    let tum = std::fs::read_to_string(workshop.path("a.tum")).unwrap();
+    for line in tum.lines().filter(|line| !line.starts_with('#')) {
+        let numbers: Vec<f64> = line.split(' ').map(|number| number.parse().unwrap()).collect();
+        assert_eq!(numbers.len(), 8);
+    }
+    let json: Value = serde_json::from_slice(&std::fs::read(workshop.path("a.json")).unwrap()).unwrap();
+    assert_eq!(json["layout"]["tokens"].as_array().unwrap().len(), 4 * 2 * 2);
+    assert_eq!(json["cameras"].as_array().unwrap().len(), 4);
+    let picture = image::open(workshop.path("a.png")).unwrap();
+    assert_eq!((picture.width(), picture.height()), (1280, 800));
+}
+
+#[test]
+fn the_tour_leaves_everything_in_its_folder() {
+    let workshop = Workshop::new();
+    let text = workshop.run(&["tour", "clip", "--out", "out"]).success();
+    let mut names = vec!["view.png", "answers.json", "scene.ply", "camera.tum", "session.jsonl"];
+    if cfg!(feature = "rerun") {
+        names.push("session.rrd");
+    }
+    for name in names {
+        assert!(text.contains(name), "{name} is not named in\n{text}");
+        assert!(std::fs::metadata(workshop.path("out").join(name)).unwrap().len() > 0, "{name}");
+    }
+    let replay = loc3r::session::SessionLog::replay(&workshop.path("out/session.jsonl")).unwrap();
+    let mut state = loc3r::session::SessionState::default();
+    for line in replay.events {
+        state.apply(line.event);
+    }
+    assert!(state.layout.is_some() && state.questions.iter().all(|asked| asked.answer.is_some()));
+}
+
+#[test]
+fn inspect_tells_about_a_checkpoint() {
+    let workshop = Workshop::new();
+    let text = workshop.run(&["inspect", "model"]).success();
+    assert!(text.contains("tiny") && text.contains("4 frames of 32 x 32 pixels"), "{text}");
+    let json: Value = serde_json::from_str(&workshop.run(&["inspect", "model", "--json"]).success()).unwrap();
+    assert!(json["parameters"].as_u64().unwrap() > 1000);
+}
+
+#[test]
+fn bench_ask_measures_the_saving() {
+    let workshop = Workshop::new();
+    let json: Value =
+        serde_json::from_str(&workshop.run(&["bench", "ask", "clip", "--json"]).success()).unwrap();
+    assert!(json["ratio"].as_f64().unwrap() > 1.0, "{json}");
+}
+
+#[test]
+fn help_shows_examples() {
+    let workshop = Workshop::new();
+    for command in [&["--help"][..], &["ask", "--help"], &["reconstruct", "--help"], &["view", "--help"]] {
+        let text = workshop.run(command).success();
+        assert!(text.contains("Examples:"), "{command:?}\n{text}");
+    }
+}

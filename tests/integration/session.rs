@@ -1,0 +1,104 @@
+//! The session with a real (tiny, random) network: events, cancelling, replay.
+
+use std::time::{Duration, Instant};
+
+use loc3r::qa::{Question, QuestionKind};
+use loc3r::session::{
+    ComputeDevice, RequestId, Session, SessionEvent, SessionLog, SessionRequest, SessionState,
+};
+
+use crate::checkpoints::{write_clip, write_tiny};
+
+fn question(text: &str) -> SessionRequest {
+    let question = Question {
+        kind: QuestionKind::of_sqa3d(text),
+        text: text.to_owned(),
+        situation_text: Some("I am standing in the room".to_owned()),
+        choices: vec![],
+    };
+    SessionRequest::Ask { question, placed: None }
+}
+
+/// All events up to the end of request `last`.
+fn events_until(session: &mut Session, last: RequestId) -> Vec<SessionEvent> {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let mut events = Vec::new();
+    while Instant::now() < deadline {
+        let Some(event) = session.recv_timeout(Duration::from_millis(100)) else { continue };
+        let ends = matches!(
+            event,
+            SessionEvent::ModelLoaded { .. }
+                | SessionEvent::LayoutReady { .. }
+                | SessionEvent::AnswerReady { .. }
+                | SessionEvent::Cancelled { .. }
+                | SessionEvent::Failed { .. }
+        );
+        let request = event.request();
+        events.push(event);
+        if ends && request == Some(last) {
+            return events;
+        }
+    }
+    panic!("request {last:?} does not end");
+}
+
+fn state_after(events: &[SessionEvent]) -> SessionState {
+    let mut state = SessionState::default();
+    for event in events {
+        state.apply(event.clone());
+    }
+    state
+}
+
+fn opened(folder: &std::path::Path) -> (Session, Vec<SessionEvent>) {
+    let (model, clip) = (folder.join("model"), folder.join("clip"));
+    write_tiny(&model, |_| {});
+    write_clip(&clip);
+    let mut session = Session::start().unwrap();
+    session.request(SessionRequest::LoadModel { folder: model, device: ComputeDevice::Cpu }).unwrap();
+    let last = session.request(SessionRequest::OpenVideo { path: clip }).unwrap();
+    let events = events_until(&mut session, last);
+    (session, events)
+}
+
+#[test]
+fn a_conversation_ends_with_answers_and_replays_to_the_same_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut session, mut events) = opened(folder.path());
+    session.request(question("What is on my left?")).unwrap();
+    let last = session.request(question("Is it red?")).unwrap();
+    events.extend(events_until(&mut session, last));
+    let state = state_after(&events);
+    assert_eq!(state.layout.as_ref().unwrap().tokens.len(), 4 * 2 * 2);
+    let sight = state.sight.as_ref().unwrap();
+    assert_eq!(sight.rgb.len(), 4 * 3 * sight.size.pixels());
+    for asked in &state.questions {
+        let answer = asked.answer.as_ref().unwrap();
+        assert!(asked.estimate.is_some() && answer.tokens.reused > sight.prefix_tokens / 2);
+        assert_eq!(answer.text.trim(), asked.partial.trim());
+    }
+
+    let path = folder.path().join("log.jsonl");
+    let mut log = SessionLog::create(&path).unwrap();
+    for event in &events {
+        log.append(event).unwrap();
+    }
+    let replayed: Vec<SessionEvent> =
+        SessionLog::replay(&path).unwrap().events.into_iter().map(|line| line.event).collect();
+    let again = state_after(&replayed);
+    assert_eq!(again.questions, state.questions);
+    assert_eq!(again.layout, state.layout);
+}
+
+#[test]
+fn cancelling_leaves_a_session_that_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut session, mut events) = opened(folder.path());
+    let cancelled = session.request(question("What is on my left?")).unwrap();
+    session.cancel();
+    let seen = events_until(&mut session, cancelled);
+    let last = session.request(question("Is it red?")).unwrap();
+    events.extend(seen);
+    events.extend(events_until(&mut session, last));
+    assert!(state_after(&events).current_question().unwrap().answer.is_some());
+}
