@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::scene::RoomKind;
 use crate::geometry::ImageSize;
 
 /// Ranges that the generator draws from, each `(smallest, largest)`.
@@ -10,6 +11,9 @@ use crate::geometry::ImageSize;
 pub struct SynthConfig {
     /// Number of connected rooms, 1 to 3.
     pub rooms: (u32, u32),
+    /// What the first rooms are for; drawn where it is empty.
+    #[serde(default)]
+    pub kinds: Vec<RoomKind>,
     /// Side length of a room, metres.
     pub room_side: (f32, f32),
     /// Ceiling height, metres.
@@ -35,6 +39,7 @@ impl SynthConfig {
     pub fn training() -> Self {
         Self {
             rooms: (1, 3),
+            kinds: Vec::new(),
             room_side: (3.0, 9.0),
             room_height: (2.3, 3.2),
             objects: (9, 26),
@@ -51,6 +56,7 @@ impl SynthConfig {
     pub fn showcase() -> Self {
         Self {
             rooms: (1, 2),
+            kinds: Vec::new(),
             room_side: (3.8, 6.2),
             room_height: (2.5, 2.7),
             objects: (14, 34),

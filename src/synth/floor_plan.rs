@@ -35,7 +35,10 @@ pub(super) struct FloorPlan {
 pub(super) fn draw(seed: u64, config: &SynthConfig) -> FloorPlan {
     let mut rng = stream(seed, Purpose::FloorPlan);
     let count = rng.random_range(config.rooms.0..=config.rooms.1).max(1) as usize;
-    let kinds = room_kinds(count, &mut rng);
+    let mut kinds = room_kinds(count, &mut rng);
+    for (kind, &wanted) in kinds.iter_mut().zip(&config.kinds) {
+        *kind = wanted;
+    }
     let height = rng.random_range(config.room_height.0..=config.room_height.1);
     let mut plan = FloorPlan { rooms: Vec::new(), openings: Vec::new() };
     let mut appearance = stream(seed, Purpose::Appearance);
@@ -118,7 +121,7 @@ fn floor_material(kind: RoomKind, rng: &mut ChaCha8Rng) -> Material {
         let tones = [[150, 148, 146], [128, 120, 110], [96, 104, 116], [170, 158, 138]];
         let [r, g, b] = tones[rng.random_range(0..tones.len())];
         let color = linear_from_srgb(r, g, b);
-        Material::plain(color).with_texture(Texture::Fabric, color * 0.75, 1.0).with_gloss(0.0)
+        Material::plain(color).with_texture(Texture::Fabric, color * 0.82, 1.0).with_gloss(0.0)
     } else {
         let tones = [[186, 146, 102], [158, 116, 78], [206, 176, 136], [122, 84, 58], [172, 150, 126]];
         let [r, g, b] = tones[rng.random_range(0..tones.len())];
@@ -158,7 +161,13 @@ fn wall_material(kind: RoomKind, rng: &mut ChaCha8Rng) -> Material {
         let width = rng.random_range(0.08..0.25);
         return Material::plain(color).with_texture(Texture::Stripes, color * 0.86, width).with_seed(seed);
     }
-    Material::plain(color).with_texture(Texture::Plaster, color * 0.95, 1.0).with_gloss(0.0).with_seed(seed)
+    Material::plain(color).with_texture(Texture::Plaster, color * 0.975, 1.0).with_gloss(0.0).with_seed(seed)
+}
+
+/// Floor, wall and ceiling of a room whose surfaces nobody has chosen.
+pub(super) fn default_finish(kind: RoomKind, variant: u64) -> (Material, Material, Material) {
+    let mut rng = stream(variant, Purpose::Appearance);
+    (floor_material(kind, &mut rng), wall_material(kind, &mut rng), Material::plain(Vec3::splat(0.76)))
 }
 
 impl FloorPlan {

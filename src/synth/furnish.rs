@@ -32,7 +32,7 @@ pub(super) struct Furnisher<'a> {
     pub rng: ChaCha8Rng,
     pub rooms: &'a [Room],
     pub placed: Vec<SynthObject>,
-    /// Largest number of objects that are not part of the building.
+    /// How many objects that are not part of the building there may be so far.
     limit: usize,
     furniture: usize,
     /// Floor that must stay free of furniture.
@@ -47,10 +47,10 @@ struct Zone {
 }
 
 impl<'a> Furnisher<'a> {
-    pub(super) fn new(seed: u64, plan: &'a FloorPlan, limit: usize) -> Self {
+    pub(super) fn new(seed: u64, plan: &'a FloorPlan) -> Self {
         let rng = stream(seed, Purpose::Furnish);
         let mut furnisher =
-            Self { rng, rooms: &plan.rooms, placed: Vec::new(), limit, furniture: 0, zones: Vec::new() };
+            Self { rng, rooms: &plan.rooms, placed: Vec::new(), limit: 0, furniture: 0, zones: Vec::new() };
         for opening in &plan.openings {
             let color = draw_color(opening.category, &mut furnisher.rng).to_owned();
             let owner = furnisher.add(opening.category, opening.bounds, color, None);
@@ -60,6 +60,11 @@ impl<'a> Furnisher<'a> {
             }
         }
         furnisher
+    }
+
+    /// Allows `count` more objects (none from earlier allowances).
+    pub(super) fn allow(&mut self, count: usize) {
+        self.limit = self.furniture + count;
     }
 
     /// Number of objects that may still be placed.

@@ -6,7 +6,7 @@ use super::SynthConfig;
 use super::floor_plan;
 use super::furnish::Furnisher;
 use super::room_programs;
-use super::scene::{Door, Lighting, SynthScene};
+use super::scene::{Door, Lighting, Room, SynthScene};
 use super::seeding::{Purpose, stream};
 use crate::scene::ObjectId;
 
@@ -16,11 +16,16 @@ pub fn generate_scene(seed: u64, config: &SynthConfig) -> SynthScene {
     let mut rng = stream(seed, Purpose::Appearance);
     let limit = rng.random_range(config.objects.0..=config.objects.1) as usize;
     let lighting = draw_lighting(&mut rng);
-    let mut furnisher = Furnisher::new(seed, &plan, limit);
-    let total: f32 = plan.rooms.iter().map(|room| room.area()).sum();
-    for room in 0..plan.rooms.len() {
-        let share = limit as f32 * plan.rooms[room].area() / total;
-        room_programs::furnish(&mut furnisher, room, share.round() as usize);
+    let mut furnisher = Furnisher::new(seed, &plan);
+    // Small rooms are furnished more densely than large ones.
+    let weight = |room: &Room| room.area().sqrt();
+    let mut left = limit as f32;
+    let mut total: f32 = plan.rooms.iter().map(weight).sum();
+    for (index, room) in plan.rooms.iter().enumerate() {
+        let share = left * weight(room) / total;
+        room_programs::furnish(&mut furnisher, index, share.round() as usize);
+        left -= share;
+        total -= weight(room);
     }
     let objects = furnisher.placed;
     let doors = plan

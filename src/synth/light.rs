@@ -13,8 +13,10 @@ pub(super) struct Emitter {
     pub normal: Vec3,
     /// Colour times strength times area.
     pub power: Vec3,
-    /// Half the size of the patch, metres.
+    /// Half the size, metres.
     pub radius: f32,
+    /// Half width and half height of a flat patch, metres.
+    pub extent: Vec2,
 }
 
 /// What lights a room.
@@ -61,6 +63,7 @@ pub(super) fn room_lights(scene: &SynthScene) -> Vec<RoomLight> {
             normal: Vec3::ZERO,
             power: lamp_color(lighting) * lighting.lamps * strength,
             radius: bounds.size.z * 0.3,
+            extent: Vec2::ZERO,
         };
         match object.category.as_str() {
             "window" => {
@@ -70,6 +73,7 @@ pub(super) fn room_lights(scene: &SynthScene) -> Vec<RoomLight> {
                     normal: facing.extend(0.0),
                     power: Vec3::new(0.86, 0.94, 1.0) * lighting.sky * area * 1.3,
                     radius: 0.5 * area.sqrt(),
+                    extent: Vec2::new(bounds.size.y, bounds.size.z) * 0.45,
                 });
             }
             "ceiling lamp" => rooms[room].emitters.push(lamp(1.2)),
@@ -87,6 +91,7 @@ pub(super) fn room_lights(scene: &SynthScene) -> Vec<RoomLight> {
                 normal: Vec3::ZERO,
                 power: lamp_color(lighting) * lighting.lamps * 0.9,
                 radius: 0.25,
+                extent: Vec2::ZERO,
             });
         }
         let total: Vec3 = light.emitters.iter().map(|e| e.power).sum();
@@ -111,6 +116,21 @@ pub(super) fn quick_irradiance(light: &RoomLight, p: Vec3, n: Vec3, room_height:
     sum
 }
 
+/// Mean quick light on the floors, from which the exposure follows.
+pub(super) fn quick_mean(scene: &SynthScene, lights: &[RoomLight]) -> f32 {
+    let (mut sum, mut count) = (0.0, 0.0f32);
+    for (room, light) in scene.rooms.iter().zip(lights) {
+        let (low, high) = room.bounds();
+        for i in 0..16 {
+            let share = Vec2::new((i % 4) as f32 + 0.5, (i / 4) as f32 + 0.5) / 4.0;
+            let point = (low + (high - low) * share).extend(0.0);
+            sum += quick_irradiance(light, point, Vec3::Z, room.height).element_sum() / 3.0;
+            count += 1.0;
+        }
+    }
+    sum / count.max(1.0)
+}
+
 /// Darkens edges of the room and undersides.
 fn quick_occlusion(p: Vec3, n: Vec3, room_height: f32) -> f32 {
     let edge = p.z.min(room_height - p.z).clamp(0.0, 0.6) / 0.6;
@@ -123,7 +143,6 @@ fn quick_occlusion(p: Vec3, n: Vec3, room_height: f32) -> f32 {
 /// From linear light to 8-bit sRGB through a soft shoulder.
 pub(super) struct ToneCurve {
     table: Vec<u8>,
-    exposure: f32,
 }
 
 impl ToneCurve {
@@ -131,7 +150,7 @@ impl ToneCurve {
     /// Light above this is white.
     const WHITE: f32 = 6.0;
 
-    pub(super) fn new(exposure: f32) -> Self {
+    pub(super) fn new() -> Self {
         let table = (0..=Self::STEPS)
             .map(|i| {
                 let root = i as f32 / Self::STEPS as f32;
@@ -140,11 +159,11 @@ impl ToneCurve {
                 (mapped.clamp(0.0, 1.0).powf(1.0 / 2.2) * 255.0 + 0.5) as u8
             })
             .collect();
-        Self { table, exposure }
+        Self { table }
     }
 
     pub(super) fn pixel(&self, light: Vec3) -> [u8; 3] {
-        let root = (light * (self.exposure / Self::WHITE)).clamp(Vec3::ZERO, Vec3::ONE).map(f32::sqrt);
+        let root = (light * (1.0 / Self::WHITE)).clamp(Vec3::ZERO, Vec3::ONE).map(f32::sqrt);
         let index = root * Self::STEPS as f32 + 0.5;
         [index.x, index.y, index.z].map(|i| self.table[i as usize])
     }
@@ -167,7 +186,7 @@ mod tests {
 
     #[test]
     fn the_tone_curve_rises_from_black_to_white() {
-        let curve = ToneCurve::new(1.0);
+        let curve = ToneCurve::new();
         let values: Vec<u8> = (0..100).map(|i| curve.pixel(Vec3::splat(i as f32 * 0.06))[0]).collect();
         assert_eq!(values[0], 0);
         assert!(values.windows(2).all(|w| w[1] >= w[0]));
@@ -176,7 +195,13 @@ mod tests {
 
     #[test]
     fn surfaces_facing_a_lamp_are_brighter() {
-        let lamp = Emitter { position: Vec3::Z * 2.4, normal: Vec3::ZERO, power: Vec3::ONE, radius: 0.2 };
+        let lamp = Emitter {
+            position: Vec3::Z * 2.4,
+            normal: Vec3::ZERO,
+            power: Vec3::ONE,
+            radius: 0.2,
+            extent: Vec2::ZERO,
+        };
         let light = RoomLight { emitters: vec![lamp], ambient: Vec3::splat(0.1) };
         let up = quick_irradiance(&light, Vec3::Z * 0.5, Vec3::Z, 2.5);
         let side = quick_irradiance(&light, Vec3::Z * 0.5, Vec3::X, 2.5);

@@ -5,11 +5,13 @@
 //! surface in metres: detail finer than it fades to its mean instead of aliasing.
 
 use glam::{Vec2, Vec3};
+use serde::{Deserialize, Serialize};
 
 use super::seeding::{lattice_hash, lattice_unit};
 
 /// A procedural pattern between two colours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Texture {
     /// One colour.
     Plain,
@@ -42,7 +44,8 @@ pub enum Texture {
 }
 
 /// How a surface looks.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Material {
     /// Main colour, linear RGB reflectance.
     pub color: Vec3,
@@ -92,6 +95,25 @@ impl Material {
     pub fn with_seed(mut self, seed: u32) -> Self {
         self.seed = seed;
         self
+    }
+
+    /// Mean colour over the pattern.
+    pub(super) fn mean_reflectance(&self) -> Vec3 {
+        match self.texture {
+            Texture::Plain | Texture::Tiles | Texture::Mirror => self.color,
+            Texture::Outside => Vec3::ZERO,
+            _ => (self.color + self.second) * 0.5,
+        }
+    }
+
+    /// Whether colours and scale are such that it can be rendered.
+    pub(super) fn is_valid(&self) -> bool {
+        let is_color = |c: Vec3| c.min_element() >= 0.0 && c.max_element() <= 1.0 && c.is_finite();
+        is_color(self.color)
+            && is_color(self.second)
+            && (1e-3..=100.0).contains(&self.scale)
+            && (0.0..=100.0).contains(&self.glow)
+            && (0.0..=1.0).contains(&self.gloss)
     }
 
     /// Reflectance at `p` (part axes, metres) of a face with normal `n`.

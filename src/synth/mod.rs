@@ -6,12 +6,14 @@
 mod bvh;
 mod catalogue;
 mod config;
+mod export;
 mod floor_plan;
 mod free_space;
 mod furnish;
 mod furniture;
 mod generate;
 mod light;
+mod lightmap;
 mod material;
 mod palette;
 mod phrasing;
@@ -19,24 +21,31 @@ mod questions;
 mod renderer;
 mod room_programs;
 mod scene;
+mod scene_file;
 mod seeding;
 mod shape;
+mod showcase;
 mod situations;
 mod stage;
 mod walk;
 mod walls;
 
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
 
 pub use catalogue::{CATEGORIES, category_index};
 pub use config::SynthConfig;
+pub use export::{ExportOptions, export_walk};
 pub use generate::generate_scene;
 pub use material::{Material, Texture};
 pub use palette::{COLORS, color_index, color_linear};
 pub use questions::{QuestionOptions, QuestionScene, generate_questions, questions_about};
 pub use renderer::{Quality, Renderer};
 pub use scene::{Door, Lighting, Room, RoomKind, SynthObject, SynthScene};
+pub use scene_file::{LoadedScene, read_scene_file, scene_json, write_scene_file};
 pub use shape::{Part, Shape};
+pub use showcase::{SHOWCASES, showcase};
 pub use walk::generate_walk;
 
 use crate::geometry::{ImageSize, Intrinsics};
@@ -108,4 +117,42 @@ pub struct SynthQuestion {
     /// Objects named in the situation text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mentions: Vec<Mention>,
+}
+
+/// What can go wrong with generated scenes; every message names the file and a remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum SynthError {
+    /// A file cannot be read.
+    #[error("cannot read {path}: {reason}; check the path and its permissions")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's words.
+        reason: String,
+    },
+    /// A scene file does not hold a scene.
+    #[error("{path} is not a usable scene file: {reason}")]
+    BadSceneFile {
+        /// The file.
+        path: PathBuf,
+        /// The field and what is expected.
+        reason: String,
+    },
+    /// A result cannot be written.
+    #[error("cannot write {path}: {reason}; choose another folder with --out or free some space")]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's words.
+        reason: String,
+    },
+    /// The encoder failed.
+    #[error(transparent)]
+    Video(#[from] crate::video::VideoError),
+}
+
+impl SynthError {
+    fn unwritable(path: &Path, reason: &impl ToString) -> Self {
+        Self::Unwritable { path: path.to_owned(), reason: reason.to_string() }
+    }
 }

@@ -5,10 +5,13 @@
 //! Rows of tiles run in parallel; every pixel depends on nothing but the scene and
 //! the camera, so the number of threads does not change a byte.
 
+use std::sync::OnceLock;
+
 use glam::{Mat3, Vec2, Vec3};
 use rayon::prelude::*;
 
-use super::light::{RoomLight, ToneCurve, quick_irradiance, room_lights, sky, subpixels};
+use super::light::{RoomLight, ToneCurve, quick_irradiance, quick_mean, room_lights, sky, subpixels};
+use super::lightmap::LightMap;
 use super::material::{Material, Texture};
 use super::stage::{Stage, Target};
 use super::{FIRST_OBJECT, RenderedView, SynthScene, surface};
@@ -35,7 +38,19 @@ pub struct Renderer {
     lights: Vec<RoomLight>,
     lighting: super::Lighting,
     tones: ToneCurve,
+    quick_exposure: f32,
+    /// Baked when the first fine picture is asked for.
+    baked: OnceLock<Baked>,
 }
+
+/// Gathered light with the exposure that suits it.
+struct Baked {
+    map: LightMap,
+    exposure: f32,
+}
+
+/// Mean light on the floor after exposure.
+const FLOOR_LEVEL: f32 = 1.5;
 
 /// The surface a ray has met.
 struct Surface {
@@ -80,16 +95,49 @@ struct Band<'a> {
 impl Renderer {
     /// Prepares `scene`.
     pub fn new(scene: &SynthScene) -> Self {
+        let lights = room_lights(scene);
+        let lighting = scene.lighting;
         Self {
             stage: Stage::new(scene),
-            lights: room_lights(scene),
-            lighting: scene.lighting,
-            tones: ToneCurve::new(scene.lighting.exposure),
+            quick_exposure: lighting.exposure * FLOOR_LEVEL / quick_mean(scene, &lights).max(1e-3),
+            lights,
+            lighting,
+            tones: ToneCurve::new(),
+            baked: OnceLock::new(),
         }
+    }
+
+    fn baked(&self) -> &Baked {
+        self.baked.get_or_init(|| {
+            let map = LightMap::bake(&self.stage, &self.lights, &self.lighting);
+            let exposure = self.lighting.exposure * FLOOR_LEVEL / map.mean_on_floors().max(1e-3);
+            Baked { map, exposure }
+        })
     }
 
     /// The scene seen from `pose` (world space) through `intrinsics`.
     pub fn render(&self, pose: &CameraPose, intrinsics: &Intrinsics, quality: Quality) -> RenderedView {
+        self.render_culled(pose, intrinsics, quality, true)
+    }
+
+    /// The same bytes as [`Self::render`], testing every solid for every ray: the
+    /// reference that tests and benchmarks compare with.
+    pub fn render_unculled(
+        &self,
+        pose: &CameraPose,
+        intrinsics: &Intrinsics,
+        quality: Quality,
+    ) -> RenderedView {
+        self.render_culled(pose, intrinsics, quality, false)
+    }
+
+    fn render_culled(
+        &self,
+        pose: &CameraPose,
+        intrinsics: &Intrinsics,
+        quality: Quality,
+        is_culled: bool,
+    ) -> RenderedView {
         let size = intrinsics.size;
         let mut view = RenderedView {
             size,
@@ -99,9 +147,9 @@ impl Renderer {
         };
         let lens =
             Lens { origin: pose.position, turn: Mat3::from_quat(pose.rotation), intrinsics: *intrinsics };
-        let offsets = match quality {
-            Quality::Fast => subpixels(1),
-            Quality::Fine { samples } => subpixels(samples),
+        let (offsets, baked) = match quality {
+            Quality::Fast => (subpixels(1), None),
+            Quality::Fine { samples } => (subpixels(samples), Some(self.baked())),
         };
         let band = (size.width * TILE) as usize;
         if band == 0 {
@@ -111,12 +159,19 @@ impl Renderer {
         let bands = bands.zip(view.depth.par_chunks_mut(band)).zip(view.ids.par_chunks_mut(band));
         bands.enumerate().for_each(|(row, ((rgb, depth), ids))| {
             let band = Band { top: row as u32 * TILE, rgb, depth, ids };
-            self.render_band(&lens, &offsets, quality, band);
+            self.render_band(&lens, &offsets, baked, band, is_culled);
         });
         view
     }
 
-    fn render_band(&self, lens: &Lens, offsets: &[Vec2], quality: Quality, mut band: Band<'_>) {
+    fn render_band(
+        &self,
+        lens: &Lens,
+        offsets: &[Vec2],
+        baked: Option<&Baked>,
+        mut band: Band<'_>,
+        is_culled: bool,
+    ) {
         let width = lens.intrinsics.size.width;
         let height = band.depth.len() as u32 / width;
         let mut near = Vec::new();
@@ -125,7 +180,11 @@ impl Renderer {
             let low = Vec2::new(left as f32, band.top as f32);
             let high = Vec2::new(right as f32, (band.top + height) as f32);
             let pyramid = lens.pyramid(low, high);
-            self.stage.in_pyramid(lens.origin, &pyramid, lens.turn.z_axis, &mut near);
+            let planes = if is_culled { &pyramid[..] } else { &[] };
+            self.stage.in_pyramid(lens.origin, planes, lens.turn.z_axis, &mut near);
+            if !is_culled {
+                near.iter_mut().for_each(|(depth, _)| *depth = f32::NEG_INFINITY);
+            }
             for y in 0..height {
                 for x in left..right {
                     let pixel = Vec2::new(x as f32, (band.top + y) as f32);
@@ -133,7 +192,7 @@ impl Renderer {
                         lens,
                         pixel,
                         offsets,
-                        quality,
+                        baked,
                         &near,
                         (y * width + x) as usize,
                         &mut band,
@@ -148,7 +207,7 @@ impl Renderer {
         lens: &Lens,
         pixel: Vec2,
         offsets: &[Vec2],
-        quality: Quality,
+        baked: Option<&Baked>,
         near: &[(f32, u32)],
         index: usize,
         band: &mut Band<'_>,
@@ -165,7 +224,7 @@ impl Renderer {
             }
             let light = hit.map_or_else(
                 || sky(direction.normalize(), &self.lighting),
-                |(t, target)| self.shade(lens.origin, direction, t, target, lens.intrinsics.focal.x, quality),
+                |(t, target)| self.shade(lens.origin, direction, t, target, lens.intrinsics.focal.x, baked),
             );
             // Averaging on the screen's scale keeps bright edges smooth.
             let color = self.tones.pixel(light);
@@ -189,7 +248,7 @@ impl Renderer {
         }
     }
 
-    /// Light that comes back along a ray.
+    /// Exposed light that comes back along a ray.
     fn shade(
         &self,
         origin: Vec3,
@@ -197,17 +256,37 @@ impl Renderer {
         t: f32,
         target: Target,
         focal: f32,
-        quality: Quality,
+        baked: Option<&Baked>,
     ) -> Vec3 {
-        let footprint = t / focal;
-        let s = self.surface(origin + direction * t, target, footprint);
+        let s = self.surface(origin + direction * t, target, t / focal);
         if s.material.texture == Texture::Outside {
             return sky(direction.normalize(), &self.lighting);
         }
-        let _ = quality;
-        let room_height = self.stage.rooms[s.room].height;
-        let irradiance = quick_irradiance(&self.lights[s.room], s.point, s.normal, room_height);
-        s.reflectance * irradiance + s.reflectance * s.material.glow * 1.6
+        let Some(baked) = baked else {
+            let room_height = self.stage.rooms[s.room].height;
+            let irradiance = quick_irradiance(&self.lights[s.room], s.point, s.normal, room_height);
+            return s.reflectance * (irradiance * self.quick_exposure + s.material.glow);
+        };
+        let irradiance = baked.map.irradiance(&self.stage, target, s.point);
+        let own = s.reflectance * (irradiance * baked.exposure + s.material.glow);
+        let share = reflected_share(&s, direction);
+        if share < 0.01 {
+            return own;
+        }
+        own * (1.0 - share) + self.reflection(&s, direction.normalize(), focal, baked) * share
+    }
+
+    /// What a glossy surface mirrors, without further mirrors in it.
+    fn reflection(&self, s: &Surface, direction: Vec3, focal: f32, baked: &Baked) -> Vec3 {
+        let away = direction - s.normal * (2.0 * direction.dot(s.normal));
+        let origin = s.point + s.normal * 2e-3;
+        let Some((t, target)) = self.stage.nearest(origin, away) else { return sky(away, &self.lighting) };
+        let seen = self.surface(origin + away * t, target, t / focal);
+        if seen.material.texture == Texture::Outside {
+            return sky(away, &self.lighting);
+        }
+        let irradiance = baked.map.irradiance(&self.stage, target, seen.point);
+        seen.reflectance * (irradiance * baked.exposure + seen.material.glow)
     }
 
     fn surface(&self, point: Vec3, target: Target, footprint: f32) -> Surface {
@@ -236,5 +315,95 @@ impl Renderer {
                 Surface { point, normal, reflectance, material, room }
             }
         }
+    }
+}
+
+/// How much of what is seen on a surface is its mirror image.
+fn reflected_share(s: &Surface, direction: Vec3) -> f32 {
+    if s.material.texture == Texture::Mirror {
+        return 0.92;
+    }
+    let facing = (-s.normal.dot(direction) / direction.length()).clamp(0.0, 1.0);
+    let grazing = (1.0 - facing) * (1.0 - facing);
+    s.material.gloss * (0.05 + 0.6 * grazing * grazing * (1.0 - facing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geometry::ImageSize;
+    use crate::synth::{SynthConfig, generate_scene, generate_walk};
+
+    fn views(seed: u64, quality: Quality) -> Vec<(RenderedView, CameraPose, Intrinsics)> {
+        let config = SynthConfig { seconds: (8.0, 8.0), ..SynthConfig::training() };
+        let scene = generate_scene(seed, &config);
+        let walk = generate_walk(&scene, seed, &config);
+        let intrinsics = walk.intrinsics.resized(ImageSize::new(60, 44));
+        let renderer = Renderer::new(&scene);
+        let poses = walk.track.poses.iter().step_by(11);
+        poses.map(|pose| (renderer.render(pose, &intrinsics, quality), *pose, intrinsics)).collect()
+    }
+
+    #[test]
+    fn culling_changes_nothing() {
+        for seed in 0..6 {
+            let config = SynthConfig::training();
+            let scene = generate_scene(seed, &config);
+            let walk = generate_walk(&scene, seed, &config);
+            let renderer = Renderer::new(&scene);
+            let intrinsics = walk.intrinsics.resized(ImageSize::new(50, 50));
+            let pose = &walk.track.poses[walk.track.poses.len() / 3];
+            let culled = renderer.render(pose, &intrinsics, Quality::Fast);
+            assert!(culled == renderer.render_unculled(pose, &intrinsics, Quality::Fast), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn every_pixel_of_a_closed_room_shows_something() {
+        for seed in 0..8 {
+            for (view, ..) in views(seed, Quality::Fast) {
+                assert!(view.depth.iter().all(|d| (0.01..20.0).contains(d)), "seed {seed}");
+                assert!(view.ids.iter().all(|&id| id != surface::NONE));
+            }
+        }
+    }
+
+    #[test]
+    fn back_projected_pixels_lie_in_the_boxes_of_their_objects() {
+        let config = SynthConfig { seconds: (8.0, 8.0), ..SynthConfig::training() };
+        for seed in 0..6 {
+            let scene = generate_scene(seed, &config);
+            for (view, pose, intrinsics) in views(seed, Quality::Fast) {
+                for (index, (&depth, &id)) in view.depth.iter().zip(&view.ids).enumerate() {
+                    if id < FIRST_OBJECT {
+                        continue;
+                    }
+                    let (x, y) = (index % view.size.width as usize, index / view.size.width as usize);
+                    let uv = Vec2::new(x as f32 + 0.5, y as f32 + 0.5);
+                    let point = pose.world_from_camera(intrinsics.unproject(uv, depth));
+                    let bounds = &scene.objects[(id - FIRST_OBJECT) as usize].object.bounds;
+                    assert!(bounds.distance_to_point(point) < 5e-3, "seed {seed}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_squashed_picture_shows_the_same_things() {
+        let config = SynthConfig::training();
+        let scene = generate_scene(2, &config);
+        let walk = generate_walk(&scene, 2, &config);
+        let renderer = Renderer::new(&scene);
+        let wide = renderer.render(&walk.track.poses[0], &walk.intrinsics, Quality::Fast);
+        let square = walk.intrinsics.resized(ImageSize::new(128, 128));
+        let squashed = renderer.render(&walk.track.poses[0], &square, Quality::Fast);
+        let same = (0..128 * 128)
+            .filter(|i| {
+                let (x, y) = ((i % 128) as f32 + 0.5, (i / 128) as f32 + 0.5);
+                let (u, v) = ((x * 5.0) as usize, (y * 3.75) as usize);
+                wide.ids[v * 640 + u] == squashed.ids[*i]
+            })
+            .count();
+        assert!(same > 128 * 128 * 97 / 100, "{same}");
     }
 }

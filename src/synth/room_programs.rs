@@ -8,9 +8,9 @@ use super::furnish::{Furnisher, WallSpot};
 use super::scene::{RoomKind, standing};
 use crate::scene::ObjectId;
 
-/// Furnishes one room with at most about `share` objects.
+/// Furnishes one room with `share` objects if there is space for them.
 pub(super) fn furnish(f: &mut Furnisher<'_>, room: usize, share: usize) {
-    let start = f.room_left();
+    f.allow(share);
     match f.rooms[room].kind {
         RoomKind::Living => living(f, room),
         RoomKind::Bedroom => bedroom(f, room),
@@ -24,7 +24,7 @@ pub(super) fn furnish(f: &mut Furnisher<'_>, room: usize, share: usize) {
         ceiling_lamp(f, room);
     }
     let mut attempts = 0;
-    while start - f.room_left() < share && f.room_left() > 0 && attempts < 24 {
+    while f.room_left() > 0 && attempts < 40 {
         extra(f, room);
         attempts += 1;
     }

@@ -18,8 +18,6 @@ pub(super) enum Purpose {
     Walk = 0x54,
     /// Details of one object (its style number is the seed).
     Style = 0x55,
-    /// Directions of light gathering.
-    Light = 0x56,
 }
 
 /// The generator for `purpose` under `seed`.

@@ -72,6 +72,21 @@ impl Part {
         self.axes.transpose() * (point - self.center)
     }
 
+    /// Whether a world point lies inside the solid.
+    pub fn contains(&self, point: Vec3) -> bool {
+        let q = self.local(point) / self.half;
+        let flat = q.truncate().length_squared();
+        match self.shape {
+            Shape::Box | Shape::Rounded(_) => q.abs().max_element() < 1.0,
+            Shape::Cylinder => flat < 1.0 && q.z.abs() < 1.0,
+            Shape::Frustum(top) => {
+                let radius = 0.5 * (1.0 + top) - 0.5 * (1.0 - top) * q.z;
+                flat < radius * radius && q.z.abs() < 1.0
+            }
+            Shape::Ellipsoid => q.length_squared() < 1.0,
+        }
+    }
+
     /// Where the ray `origin + t * direction` enters the solid, if `near < t < far`.
     /// The direction need not have unit length.
     pub fn enter(&self, origin: Vec3, direction: Vec3, near: f32, far: f32) -> Option<f32> {

@@ -3,6 +3,7 @@
 use glam::{Vec2, Vec3};
 
 use super::bvh::{Bvh, Extent};
+use super::material::Texture;
 use super::scene::{Room, SynthScene};
 use super::shape::Part;
 use super::walls;
@@ -23,6 +24,8 @@ pub(super) struct Solid {
     pub room: usize,
     /// Added to part coordinates before the texture is looked up.
     pub texture_shift: Vec3,
+    /// Window panes and lamps let light through.
+    pub blocks_light: bool,
 }
 
 /// What a ray meets.
@@ -54,16 +57,19 @@ impl Stage {
                 object: None,
                 room,
                 texture_shift: Vec3::new(part.center.dot(part.axes.x_axis), 0.0, part.center.z),
+                blocks_light: true,
             })
             .collect();
         for object in &scene.objects {
             let bounds = &object.object.bounds;
             let room = room_of(scene, bounds);
+            let is_lamp = matches!(object.object.category.as_str(), "lamp" | "floor lamp" | "ceiling lamp");
             solids.extend(object.parts.iter().map(|part| Solid {
                 part: part.placed(bounds),
                 object: Some(object.object.id),
                 room,
                 texture_shift: part.center,
+                blocks_light: !is_lamp && part.material.texture != Texture::Outside,
             }));
         }
         let extents: Vec<Extent> = solids
@@ -121,6 +127,52 @@ impl Stage {
             t
         });
         best
+    }
+
+    /// Whether something stands between `origin` and `origin + far * direction`.
+    pub(super) fn is_blocked(&self, origin: Vec3, direction: Vec3, far: f32) -> bool {
+        let mut blocked = false;
+        self.bvh.along_ray(origin, direction, far, |index, far| {
+            let solid = &self.solids[index as usize];
+            blocked |= solid.blocks_light && solid.part.enter(origin, direction, NEAR, far).is_some();
+            // Nothing is nearer than this: the search ends.
+            if blocked { 0.0 } else { far }
+        });
+        blocked || self.is_above_ceiling(origin, direction, far)
+    }
+
+    /// Whether the end of the segment lies above the ceiling of the room it starts in.
+    fn is_above_ceiling(&self, origin: Vec3, direction: Vec3, far: f32) -> bool {
+        direction.z > 0.0
+            && (0..self.rooms.len()).any(|room| {
+                let t = (self.rooms[room].height - origin.z) / direction.z;
+                t > NEAR && t < far && self.is_under(room, (origin + direction * t).truncate(), 0.0)
+            })
+    }
+
+    /// Whether a point is inside a solid other than `skip`.
+    pub(super) fn is_inside_solid(&self, point: Vec3, skip: Option<u32>) -> bool {
+        let mut inside = false;
+        self.bvh.at_point(point, |index| {
+            inside |= Some(index) != skip && self.solids[index as usize].part.contains(point);
+        });
+        inside
+    }
+
+    /// Mean colour of what a ray has met.
+    pub(super) fn mean_reflectance(&self, target: Target) -> Vec3 {
+        let material = match target {
+            Target::Solid(index) => &self.solids[index as usize].part.material,
+            Target::Floor(room) => &self.rooms[room].floor,
+            Target::Ceiling(room) => &self.rooms[room].ceiling,
+        };
+        material.mean_reflectance()
+    }
+
+    /// Position inside the bounds of a room, 0 to 1 each way.
+    pub(super) fn share_of_room(&self, room: usize, point: Vec3) -> Vec2 {
+        let (low, high) = self.bounds[room];
+        (point.truncate() - low) / (high - low)
     }
 
     /// Floor or ceiling along a ray.

@@ -200,8 +200,11 @@ fn mark_seen(scene: &SynthScene, position: Vec2, heading: f32, fov: f32, seen: &
     }
 }
 
-/// The unseen object of this room that needs the least turning; when all have been
-/// seen, a random object, and all count as unseen again.
+/// Objects nearer than this are not looked at while others are left, metres.
+const CLOSE: f32 = 1.4;
+
+/// The unseen object of this room that needs the least turning (far ones are
+/// preferred); when all have been seen, a random one, and all count as unseen again.
 fn next_target(
     scene: &SynthScene,
     position: Vec2,
@@ -221,11 +224,13 @@ fn next_target(
     if here.is_empty() {
         return scene.rooms.get(room.unwrap_or(0)).map(|room| room.center().extend(1.2));
     }
-    let turning = |i: usize| {
-        wrap_angle(direction_to(position, scene.objects[i].object.bounds.center).0 - heading).abs()
+    let cost = |i: usize| {
+        let center = scene.objects[i].object.bounds.center;
+        let turning = wrap_angle(direction_to(position, center).0 - heading).abs();
+        let distance = center.truncate().distance(position);
+        turning - 0.15 * distance.min(4.0) + if distance < CLOSE { 3.0 } else { 0.0 }
     };
-    let unseen =
-        here.iter().copied().filter(|&i| !seen[i]).min_by(|&a, &b| turning(a).total_cmp(&turning(b)));
+    let unseen = here.iter().copied().filter(|&i| !seen[i]).min_by(|&a, &b| cost(a).total_cmp(&cost(b)));
     let chosen = unseen.unwrap_or_else(|| {
         here.iter().for_each(|&i| seen[i] = false);
         here[rng.random_range(0..here.len())]

@@ -14,5 +14,6 @@ mod ops;
 mod recording;
 mod session;
 mod shaders;
+mod synth;
 #[cfg(feature = "ffmpeg")]
 mod video;

@@ -1,6 +1,7 @@
 //! `loc3r bench`: one file per measurement.
 
 mod ask;
+mod synth;
 mod transformer;
 
 use std::process::ExitCode;
@@ -20,6 +21,8 @@ enum Measurement {
     Forward(transformer::TransformerArgs),
     /// Training step of transformer blocks: fused, composed, PyTorch.
     Train(transformer::TransformerArgs),
+    /// Frames a second of generated rooms, with and without culling.
+    Synth(synth::SynthBenchArgs),
 }
 
 pub(super) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
@@ -27,5 +30,6 @@ pub(super) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
         Measurement::Ask(args) => ask::run(&args),
         Measurement::Forward(args) => transformer::run(&args, transformer::Pass::Forward),
         Measurement::Train(args) => transformer::run(&args, transformer::Pass::Train),
+        Measurement::Synth(args) => synth::run(&args),
     }
 }
