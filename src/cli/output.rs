@@ -58,6 +58,30 @@ impl Progress {
     }
 }
 
+/// A bar for jobs that count things ("frames"), on standard error; silent when that
+/// is no terminal.
+#[derive(Debug)]
+pub(super) struct Counter(ProgressBar);
+
+impl Counter {
+    /// A bar labelled `label` for `total` things.
+    pub(super) fn start(label: &str, total: usize) -> Self {
+        let bar = ProgressBar::new(total as u64).with_message(label.to_owned());
+        let style = ProgressStyle::with_template("{msg:<22} {wide_bar} {pos}/{len} {eta}");
+        Self(style.map_or_else(|_| bar.clone(), |style| bar.clone().with_style(style)))
+    }
+
+    /// `done` things are done.
+    pub(super) fn set(&self, done: usize) {
+        self.0.set_position(done as u64);
+    }
+
+    /// Takes the bar away.
+    pub(super) fn clear(self) {
+        self.0.finish_and_clear();
+    }
+}
+
 fn stage_name(stage: Stage) -> &'static str {
     match stage {
         Stage::LoadModel => "loading the model",

@@ -149,7 +149,10 @@ fn write_clip(args: &SynthArgs, name: &str, scene: &SynthScene, walk: &Walk) -> 
         poses: args.poses,
         rate_factor: 24,
     };
-    let target = export_walk(&args.out, name, scene, walk, &options, |_| true)?;
+    let bar = output::Counter::start(name, walk.track.poses.len());
+    let outcome = export_walk(&args.out, name, scene, walk, &options, |frame| bar.set(frame + 1));
+    bar.clear();
+    let target = outcome?;
     output::result(&format!(
         "{}: {} frames, {} rooms, {} objects",
         target.display(),

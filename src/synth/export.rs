@@ -1,4 +1,5 @@
-//! A walk through a scene on disk: video or pictures, scene file, depth, ids, poses.
+//! A walk through a scene on disk: video or pictures, scene file, sample questions,
+//! depth, ids, poses.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,8 @@ use image::{ImageBuffer, Luma, RgbImage};
 
 use super::renderer::{Quality, Renderer};
 use super::scene_file::write_scene_file;
-use super::{RenderedView, SynthError, SynthScene, Walk};
+use super::seeding::{Purpose, stream};
+use super::{QuestionOptions, RenderedView, SynthError, SynthScene, Walk, generate_questions};
 use crate::geometry::ImageSize;
 use crate::video::{VideoWriter, WriterSettings};
 
@@ -35,8 +37,7 @@ enum Sink {
 }
 
 /// Renders the walk and writes `FOLDER/NAME.*`; `progress` is called after every
-/// frame with its index and may return `false` to stop early. Returns the path of
-/// the video or the folder of pictures.
+/// frame with its index. Returns the path of the video or the folder of pictures.
 ///
 /// # Errors
 /// When something cannot be written.
@@ -46,7 +47,7 @@ pub fn export_walk(
     scene: &SynthScene,
     walk: &Walk,
     options: &ExportOptions,
-    mut progress: impl FnMut(usize) -> bool,
+    mut progress: impl FnMut(usize),
 ) -> Result<PathBuf, SynthError> {
     make_folder(folder)?;
     write_scene_file(&folder.join(format!("{name}.scene.json")), scene, walk)?;
@@ -54,6 +55,7 @@ pub fn export_walk(
         let path = folder.join(format!("{name}.poses.txt"));
         std::fs::write(&path, poses_text(walk)).map_err(|error| SynthError::unwritable(&path, &error))?;
     }
+    write_questions(&folder.join(format!("{name}.questions.json")), scene, walk)?;
     let (mut sink, target) = Sink::open(folder, name, walk, options)?;
     let truth_folders = truth_folders(folder, name, options)?;
     let renderer = Renderer::new(scene);
@@ -63,9 +65,7 @@ pub fn export_walk(
         for (truth, folder) in &truth_folders {
             write_truth(&folder.join(format!("{index:05}.png")), &view, *truth)?;
         }
-        if !progress(index) {
-            break;
-        }
+        progress(index);
     }
     sink.finish()?;
     Ok(target)
@@ -160,6 +160,16 @@ fn write_truth(path: &Path, view: &RenderedView, truth: TruthPicture) -> Result<
         .map_err(|error| SynthError::unwritable(path, &error))
 }
 
+/// Sample questions with exact answers; the same scene and walk give the same ones.
+fn write_questions(path: &Path, scene: &SynthScene, walk: &Walk) -> Result<(), SynthError> {
+    let options = QuestionOptions { typo_rate: 0.0, ..QuestionOptions::default() };
+    let mut rng = stream(scene.seed, Purpose::Questions);
+    let questions = generate_questions(scene, walk, &mut rng, &options);
+    let text = serde_json::to_string_pretty(&questions)
+        .expect("questions hold only numbers and text, which JSON can express");
+    std::fs::write(path, text).map_err(|error| SynthError::unwritable(path, &error))
+}
+
 fn poses_text(walk: &Walk) -> String {
     let mut text = String::from("# seconds x y z qx qy qz qw (camera to world, OpenCV axes, metres)\n");
     for (index, pose) in walk.track.poses.iter().enumerate() {
@@ -195,12 +205,14 @@ mod tests {
             rate_factor: 23,
         };
         let folder = tempfile::tempdir().unwrap();
-        let target = export_walk(folder.path(), "clip", &scene, &walk, &options, |_| true).unwrap();
+        let target = export_walk(folder.path(), "clip", &scene, &walk, &options, |_| ()).unwrap();
         assert_eq!(image::open(target.join("00001.png")).unwrap().width(), 32);
         let depth = image::open(folder.path().join("clip.depth/00000.png")).unwrap().into_luma16();
         assert!(depth.pixels().any(|p| p.0[0] > 500));
         let loaded = crate::synth::read_scene_file(&folder.path().join("clip.scene.json")).unwrap();
         assert_eq!(loaded.walk, walk);
+        let questions = std::fs::read_to_string(folder.path().join("clip.questions.json")).unwrap();
+        assert!(serde_json::from_str::<Vec<crate::qa::LabeledQuestion>>(&questions).is_ok());
         let poses = std::fs::read_to_string(folder.path().join("clip.poses.txt")).unwrap();
         assert_eq!(poses.lines().count(), 3);
     }
@@ -221,7 +233,7 @@ mod tests {
             poses: false,
             rate_factor: 23,
         };
-        let error = export_walk(&blocked.join("x"), "clip", &scene, &walk, &options, |_| true).unwrap_err();
+        let error = export_walk(&blocked.join("x"), "clip", &scene, &walk, &options, |_| ()).unwrap_err();
         assert!(error.to_string().contains("file"), "{error}");
     }
 }
