@@ -20,6 +20,22 @@ use crate::worker::SendError;
 #[derive(Debug, Default, Resource)]
 pub(super) struct Conversation(pub SessionState);
 
+impl Conversation {
+    /// Takes down what belongs to another clip than `clip`, so that it is never shown
+    /// beside it.
+    pub(crate) fn leave(&mut self, clip: &Path) {
+        let state = &mut self.0;
+        if state.video.as_ref().is_some_and(|video| video.path != clip) {
+            *state = SessionState {
+                model: state.model.take(),
+                activity: state.activity.clone(),
+                scene_revision: state.scene_revision + 1,
+                ..SessionState::default()
+            };
+        }
+    }
+}
+
 /// Requests and events of the model thread.
 #[derive(Debug, Resource)]
 pub(super) struct ModelLink {
@@ -37,7 +53,7 @@ pub(super) struct ModelLink {
 
 impl ModelLink {
     /// The connection to `session` (none: the app works without a model).
-    pub fn new(session: Option<Session>, device: ComputeDevice, replay: Vec<SessionEvent>) -> Self {
+    pub(crate) fn new(session: Option<Session>, device: ComputeDevice, replay: Vec<SessionEvent>) -> Self {
         Self {
             session,
             device,
@@ -49,20 +65,20 @@ impl ModelLink {
     }
 
     /// Sends a request, or keeps it until there is room.
-    pub fn request(&mut self, request: SessionRequest) {
+    pub(crate) fn request(&mut self, request: SessionRequest) {
         self.waiting.push_back(request);
         self.send_waiting();
     }
 
     /// Loads a checkpoint folder on the chosen device.
-    pub fn load_model(&mut self, folder: PathBuf) {
+    pub(crate) fn load_model(&mut self, folder: PathBuf) {
         self.model_wanted = true;
         self.request(SessionRequest::LoadModel { folder, device: self.device });
     }
 
     /// Opens a clip; whatever runs is cancelled. Without a model there is nobody to
     /// look at it, and the player shows it alone.
-    pub fn open_video(&mut self, path: PathBuf) {
+    pub(crate) fn open_video(&mut self, path: PathBuf) {
         self.cancel();
         if self.model_wanted {
             self.request(SessionRequest::OpenVideo { path });
@@ -70,7 +86,7 @@ impl ModelLink {
     }
 
     /// Cancels what runs and what waits.
-    pub fn cancel(&mut self) {
+    pub(crate) fn cancel(&mut self) {
         // A model being loaded is wanted by whatever comes next.
         self.waiting.retain(|request| matches!(request, SessionRequest::LoadModel { .. }));
         if let Some(session) = &self.session {
@@ -82,7 +98,7 @@ impl ModelLink {
     ///
     /// # Errors
     /// A sentence for the status bar.
-    pub fn restart(&mut self) -> Result<(), String> {
+    pub(crate) fn restart(&mut self) -> Result<(), String> {
         match &mut self.session {
             Some(session) => session.restart().map_err(|error| error.to_string()),
             None => Err("there is no model thread in this session; start the app with a model".to_owned()),
@@ -131,7 +147,7 @@ pub(super) struct VideoLink {
 
 impl VideoLink {
     /// Opens a clip; the old picture stays until the first new one.
-    pub fn open(&mut self, path: &Path, autoplay: bool) {
+    pub(crate) fn open(&mut self, path: &Path, autoplay: bool) {
         *self = Self { shown: self.shown.take(), revision: self.revision, autoplay, ..Self::default() };
         match VideoPlayer::open(path) {
             Ok(player) => self.player = Some(player),
@@ -142,7 +158,7 @@ impl VideoLink {
     }
 
     /// Whether the picture on screen is exactly the one the clock asks for.
-    pub fn shows(&self, index: FrameIndex) -> bool {
+    pub(crate) fn shows(&self, index: FrameIndex) -> bool {
         !self.is_stand_in && self.shown.as_ref().is_some_and(|frame| frame.index == index)
     }
 

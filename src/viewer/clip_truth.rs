@@ -19,12 +19,12 @@ pub(super) struct TruthReader(Option<Task<(ClipTruth, Vec<String>)>>);
 
 impl TruthReader {
     /// Starts reading the files beside `clip`.
-    pub fn read(&mut self, clip: PathBuf) {
+    pub(crate) fn read(&mut self, clip: PathBuf) {
         self.0 = Some(IoTaskPool::get().spawn(async move { read_beside(&clip) }));
     }
 
     /// Whether reading goes on.
-    pub fn is_reading(&self) -> bool {
+    pub(crate) fn is_reading(&self) -> bool {
         self.0.is_some()
     }
 }

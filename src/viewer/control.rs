@@ -116,6 +116,8 @@ impl Desk<'_, '_> {
         self.video.open(&path, !self.pace.is_scripted());
         self.truth.read(path.clone());
         self.model.open_video(path.clone());
+        self.conversation.0.status = None;
+        self.conversation.leave(&path);
         let workbench = &mut *self.workbench;
         workbench.notice = None;
         workbench.placed = None;

@@ -49,7 +49,7 @@ pub use workbench::{CameraMode, ClipTruth, Coloring, Drafts, Layer, LayerSet, Re
 pub use world_view::WorldPanel;
 
 use crate::recording::RecordingConfig;
-use crate::session::{ComputeDevice, LogError, Session, SessionError, SessionLog};
+use crate::session::{ComputeDevice, LogError, Session, SessionError, SessionEvent, SessionLog};
 
 /// The parts of a frame, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, SystemSet)]
@@ -110,7 +110,10 @@ pub fn run(options: ViewerOptions) -> Result<ExitCode, ViewerError> {
     let script = options.script.as_deref().map(script::Script::read).transpose()?;
     let replay = options.replay.as_deref().map(SessionLog::replay).transpose()?;
     let session = if options.replay.is_none() { Some(Session::start()?) } else { None };
-    let events = replay.into_iter().flat_map(|replay| replay.events).map(|logged| logged.event).collect();
+    let events: Vec<SessionEvent> =
+        replay.into_iter().flat_map(|replay| replay.events).map(|logged| logged.event).collect();
+    let replayed = replayed_clip(&events).filter(|_| script.is_none());
+    let clip = options.video.clone().or(replayed);
 
     let mut app = App::new();
     app.add_plugins(
@@ -125,11 +128,19 @@ pub fn run(options: ViewerOptions) -> Result<ExitCode, ViewerError> {
     add_viewer(&mut app);
     app.add_systems(Startup, move |mut actions: MessageWriter<ViewerAction>| {
         actions.write_batch(options.model.clone().map(ViewerAction::LoadModel));
-        actions.write_batch(options.video.clone().map(ViewerAction::OpenVideo));
+        actions.write_batch(clip.clone().map(ViewerAction::OpenVideo));
     });
     Ok(match app.run() {
         AppExit::Success => ExitCode::SUCCESS,
         AppExit::Error(code) => ExitCode::from(code.get()),
+    })
+}
+
+/// The clip that a recorded session is about.
+fn replayed_clip(events: &[SessionEvent]) -> Option<PathBuf> {
+    events.iter().rev().find_map(|event| match event {
+        SessionEvent::VideoOpened { info, .. } => Some(info.path.clone()),
+        _ => None,
     })
 }
 

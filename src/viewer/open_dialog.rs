@@ -21,7 +21,7 @@ pub(super) struct OpenDialog(Option<Task<Option<PathBuf>>>);
 
 impl OpenDialog {
     /// Shows the dialog in the folder of `near`; nothing happens while one is open.
-    pub fn show(&mut self, near: Option<&std::path::Path>) {
+    pub(crate) fn show(&mut self, near: Option<&std::path::Path>) {
         if self.0.is_some() {
             return;
         }

@@ -28,7 +28,7 @@ pub(super) struct Recording {
 impl Recording {
     /// Records to `config` from the start when it names a place; else to the live
     /// viewer once it is switched on.
-    pub fn new(config: RecordingConfig) -> Self {
+    pub(crate) fn new(config: RecordingConfig) -> Self {
         let wanted = config.is_on();
         let config =
             if wanted { config } else { RecordingConfig { viewer: true, ..RecordingConfig::default() } };
@@ -36,7 +36,7 @@ impl Recording {
     }
 
     /// Starts or stops.
-    pub fn toggle(&mut self) {
+    pub(crate) fn toggle(&mut self) {
         self.wanted = !self.wanted;
     }
 

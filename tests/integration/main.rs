@@ -6,6 +6,8 @@ mod checkpoints;
 mod cli;
 mod cut3r_parity;
 mod golden;
+#[cfg(feature = "viewer")]
+mod gui;
 mod model;
 mod model_parity;
 mod model_preprocess;
