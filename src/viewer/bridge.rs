@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bevy::prelude::{App, IntoScheduleConfigs, Res, ResMut, Resource, Time, Update};
+use bevy::prelude::{App, IntoScheduleConfigs as _, Res, ResMut, Resource, Time, Update};
 
 use super::ViewerSet;
 use super::playback::PlaybackClock;
@@ -112,7 +112,9 @@ impl ModelLink {
         };
         while let Some(request) = self.waiting.front() {
             match session.request(request.clone()) {
-                Ok(_) => drop(self.waiting.pop_front()),
+                Ok(_) => {
+                    self.waiting.pop_front();
+                }
                 Err(SendError::Busy) => break,
                 // The crash event has told why; a restart loads model and video again.
                 Err(SendError::Stopped) => self.waiting.clear(),
@@ -227,10 +229,7 @@ fn receive_frames(
         }
         link.show(frame, true);
     }
-    loop {
-        let Some(event) = link.bypass_change_detection().player.as_mut().and_then(VideoPlayer::poll) else {
-            break;
-        };
+    while let Some(event) = link.bypass_change_detection().player.as_mut().and_then(VideoPlayer::poll) {
         match event {
             PlayerEvent::Opened(info) => {
                 let autoplay = link.autoplay;

@@ -32,6 +32,8 @@ pub struct CameraRig {
     mode: CameraMode,
     shown: Eye,
     goal: Eye,
+    /// Somebody moved the eye since it was fitted.
+    touched: bool,
     /// Heading and pitch to come back to from the top view.
     orbit: (Orientation, f32),
 }
@@ -46,7 +48,7 @@ impl Default for CameraRig {
             reach: 3.2,
             fov: WIDE_FOV,
         };
-        Self { mode: CameraMode::Orbit, shown: eye, goal: eye, orbit }
+        Self { mode: CameraMode::Orbit, shown: eye, goal: eye, touched: false, orbit }
     }
 }
 
@@ -54,6 +56,11 @@ impl CameraRig {
     /// The view on a rectangle of `size` points.
     pub fn view(&self, size: Vec2) -> View {
         View::new(self.shown, size)
+    }
+
+    /// Whether somebody moved the eye since it was fitted.
+    pub(crate) fn is_touched(&self) -> bool {
+        self.touched || self.mode == CameraMode::Follow
     }
 
     /// Switches the control; the eye glides to its new place.
@@ -81,6 +88,7 @@ impl CameraRig {
 
     /// Turns around the target by a pointer movement in points.
     pub fn turn(&mut self, movement: Vec2) {
+        self.touched = true;
         match self.mode {
             CameraMode::Orbit => {
                 self.goal.heading = self.goal.heading.turned(-movement.x * TURN_PER_POINT);
@@ -97,6 +105,7 @@ impl CameraRig {
         if self.mode == CameraMode::Follow {
             return;
         }
+        self.touched = true;
         let metres_per_point = 2.0 * self.goal.reach / view_height.max(1.0);
         let up_on_floor = self.goal.heading.direction().extend(0.0);
         // Along the line of sight a floor point moves slower on the screen, by the sine of the pitch.
@@ -107,6 +116,7 @@ impl CameraRig {
     /// Comes nearer by `factor` above 1, keeping `anchor` (a point of the target's
     /// plane) under the pointer.
     pub fn zoom(&mut self, factor: f32, anchor: Option<Vec3>) {
+        self.touched = true;
         let reach = (self.goal.reach / factor.max(1e-3)).clamp(REACH_RANGE.0, REACH_RANGE.1);
         if let Some(anchor) = anchor.filter(|_| self.mode != CameraMode::Follow) {
             let shift = (anchor - self.goal.target) * (1.0 - reach / self.goal.reach);
@@ -120,6 +130,7 @@ impl CameraRig {
         if self.mode == CameraMode::Follow {
             self.set_mode(CameraMode::Orbit);
         }
+        self.touched = false;
         let center: Vec2 = bounds.center().into();
         let half = bounds.size() * 0.5;
         let along = self.goal.heading.direction();

@@ -34,8 +34,8 @@ use std::process::ExitCode;
 
 use bevy::app::AppExit;
 use bevy::prelude::{
-    App, Camera2d, Commands, DefaultPlugins, IntoScheduleConfigs, MessageWriter, Msaa, PluginGroup, Startup,
-    SystemSet, Update, World,
+    App, Camera2d, Commands, DefaultPlugins, IntoScheduleConfigs as _, MessageWriter, Msaa, PluginGroup as _,
+    Startup, SystemSet, Update,
 };
 use bevy::window::WindowPlugin;
 use bevy_egui::{EguiPlugin, EguiPrimaryContextPass};
@@ -125,6 +125,8 @@ pub fn run(options: ViewerOptions) -> Result<ExitCode, ViewerError> {
     .insert_resource(script.unwrap_or_default())
     .insert_resource(bridge::ModelLink::new(session, options.device, events))
     .insert_resource(record::Recording::new(options.recording.clone()));
+    // A panel that cannot be drawn once (the window is closing) is no reason to end.
+    app.set_error_handler(bevy::ecs::error::error);
     add_viewer(&mut app);
     app.add_systems(Startup, move |mut actions: MessageWriter<ViewerAction>| {
         actions.write_batch(options.model.clone().map(ViewerAction::LoadModel));

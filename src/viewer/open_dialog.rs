@@ -53,11 +53,13 @@ pub(super) fn poll_dialog(
     dialog.0 = None;
     workbench.dialog_open = false;
     match answer {
-        Some(path) => drop(actions.write(ViewerAction::OpenVideo(path))),
+        Some(path) => {
+            actions.write(ViewerAction::OpenVideo(path));
+        }
         // Without a desktop portal the dialog ends at once, too: name the other ways.
         None => {
             workbench.notice =
-                Some("no file chosen; files can also be dropped here or given as a path".to_owned())
+                Some("no file chosen; files can also be dropped here or given as a path".to_owned());
         }
     }
 }

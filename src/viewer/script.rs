@@ -39,7 +39,7 @@ const SETTLE_FRAMES: u32 = 6;
 /// What a script can wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Milestone {
+pub(crate) enum Milestone {
     /// A checkpoint is loaded.
     Model,
     /// The frame that the clock asks for is on screen, and what lies beside the clip is read.
@@ -55,7 +55,7 @@ pub enum Milestone {
 /// Steps that only scripts have.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ScriptStep {
+pub(crate) enum ScriptStep {
     /// Goes on when it has happened.
     WaitFor(Milestone),
     /// Goes on after so many seconds.
@@ -81,7 +81,7 @@ impl Script {
     ///
     /// # Errors
     /// [`ViewerError::Script`] with the line that cannot be read.
-    pub fn read(file: &Path) -> Result<Self, ViewerError> {
+    pub(crate) fn read(file: &Path) -> Result<Self, ViewerError> {
         let problem = |reason: String| ViewerError::Script { file: file.to_path_buf(), reason };
         let text = std::fs::read_to_string(file).map_err(|error| problem(error.to_string()))?;
         let mut steps = VecDeque::new();

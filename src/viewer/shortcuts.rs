@@ -78,7 +78,11 @@ fn frames_per_second(clock: &PlaybackClock) -> i32 {
 
 /// The actions of the keys pressed in this pass; none while a text field has the
 /// keyboard, except Esc and those with Ctrl.
-pub fn pressed_actions(ctx: &Context, workbench: &Workbench, clock: &PlaybackClock) -> Vec<ViewerAction> {
+pub(crate) fn pressed_actions(
+    ctx: &Context,
+    workbench: &Workbench,
+    clock: &PlaybackClock,
+) -> Vec<ViewerAction> {
     let typing = ctx.egui_wants_keyboard_input();
     ctx.input_mut(|input| {
         SHORTCUTS

@@ -22,7 +22,7 @@ pub const TEXT: Color32 = Color32::from_rgb(226, 230, 238);
 /// Secondary text.
 pub const TEXT_WEAK: Color32 = Color32::from_rgb(139, 147, 161);
 /// What the model predicts: situation, arrow.
-pub const PREDICTED: Color32 = Color32::from_rgb(255, 176, 64);
+pub(crate) const PREDICTED: Color32 = Color32::from_rgb(255, 176, 64);
 /// What is true.
 pub const TRUE: Color32 = Color32::from_rgb(92, 214, 142);
 /// What was placed by hand.

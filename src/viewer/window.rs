@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bevy::prelude::{
-    App, Commands, DetectChanges as _, IntoScheduleConfigs, Last, MessageReader, On, Res, ResMut, Resource,
-    Single, Update, Window, With,
+    App, Commands, DetectChanges as _, IntoScheduleConfigs as _, Last, MessageReader, On, Res, ResMut,
+    Resource, Single, Update, Window, With,
 };
 use bevy::render::error_handler::{RenderErrorHandler, RenderErrorPolicy};
 use bevy::render::view::screenshot::{Screenshot, ScreenshotCaptured};
@@ -54,17 +54,17 @@ pub(super) struct Pace {
 
 impl Pace {
     /// Continuous drawing for scripts, else as little as what is shown needs.
-    pub fn new(scripted: bool) -> Self {
+    pub(crate) fn new(scripted: bool) -> Self {
         Self { scripted, keep_drawing: AtomicBool::new(false) }
     }
 
     /// Whether a script drives the app: no animation then depends on time.
-    pub fn is_scripted(&self) -> bool {
+    pub(crate) fn is_scripted(&self) -> bool {
         self.scripted
     }
 
     /// Something moves: draw the next frame at once.
-    pub fn keep_drawing(&self) {
+    pub(crate) fn keep_drawing(&self) {
         self.keep_drawing.store(true, Ordering::Relaxed);
     }
 }
@@ -78,17 +78,17 @@ pub(super) struct Pictures {
 
 impl Pictures {
     /// Whether all pictures are written.
-    pub fn are_written(&self) -> bool {
+    pub(crate) fn are_written(&self) -> bool {
         self.open.load(Ordering::Acquire) == 0
     }
 
     /// Takes the newest failure.
-    pub fn take_problem(&self) -> Option<String> {
+    pub(crate) fn take_problem(&self) -> Option<String> {
         self.problems.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
     /// Takes a picture of the window at the end of this frame and writes it as PNG.
-    pub fn take(&self, commands: &mut Commands, path: PathBuf) {
+    pub(crate) fn take(&self, commands: &mut Commands, path: PathBuf) {
         self.open.fetch_add(1, Ordering::AcqRel);
         let pictures = self.clone();
         commands.spawn(Screenshot::primary_window()).observe(move |captured: On<ScreenshotCaptured>| {

@@ -165,6 +165,7 @@ pub enum RecordingState {
 
 /// Display settings and what is open.
 #[derive(Debug, Clone, Resource)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches, each with its own name on screen")]
 pub struct Workbench {
     /// Layers shown.
     pub layers: LayerSet,

@@ -19,7 +19,7 @@ mod top_bar;
 
 use bevy::ecs::system::SystemParam;
 use bevy::prelude::{
-    App, IntoScheduleConfigs, Local, MessageWriter, Real, Res, ResMut, Result, Startup, Time,
+    App, IntoScheduleConfigs as _, Local, MessageWriter, Real, Res, ResMut, Result, Time,
 };
 use bevy::render::renderer::RenderAdapterInfo;
 use bevy_egui::egui::{
@@ -46,8 +46,7 @@ pub use timeline::timeline_ui;
 pub use top_bar::{TopBarView, top_bar_ui};
 
 pub(super) fn plugin(app: &mut App) {
-    app.add_systems(Startup, set_style)
-        .add_systems(EguiPrimaryContextPass, panels.after(super::before_panels));
+    app.add_systems(EguiPrimaryContextPass, (set_style, panels).chain().after(super::before_panels));
 }
 
 /// What the panels read.
@@ -70,8 +69,12 @@ struct Meter {
     frames_per_second: f32,
 }
 
-fn set_style(mut contexts: EguiContexts) -> Result {
-    theme::apply(contexts.ctx_mut()?);
+/// Once the window has its context.
+fn set_style(mut contexts: EguiContexts, mut is_set: Local<bool>) -> Result {
+    let ctx = contexts.ctx_mut()?;
+    if !std::mem::replace(&mut *is_set, true) {
+        theme::apply(ctx);
+    }
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use glam::{Vec2, Vec3};
 use crate::viewer::workbench::Layer;
 
 /// sRGB with alpha, 0 to 255.
-pub type Rgba = [u8; 4];
+pub(crate) type Rgba = [u8; 4];
 
 /// A flat mark: the image of `[-1, 1]²` under `center + x·u + y·v` (`marks.wgsl`).
 #[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]

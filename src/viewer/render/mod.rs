@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bevy::asset::RenderAssetUsages;
 use bevy::image::Image;
-use bevy::prelude::{App, Assets, Handle, IntoScheduleConfigs, Res, ResMut, Resource, UVec2};
+use bevy::prelude::{App, Assets, Handle, IntoScheduleConfigs as _, Res, ResMut, Resource, UVec2};
 use bevy::render::extract_resource::{ExtractResource, ExtractResourcePlugin};
 use bevy::render::render_asset::RenderAssets;
 use bevy::render::render_resource::{
@@ -23,10 +23,10 @@ use bevy::render::render_resource::{
 };
 use bevy::render::renderer::{RenderDevice, RenderQueue, render_system};
 use bevy::render::texture::GpuImage;
-use bevy::render::{GpuResourceAppExt, Render, RenderApp, RenderSystems};
+use bevy::render::{GpuResourceAppExt as _, Render, RenderApp, RenderSystems};
 use bytemuck::{NoUninit, Pod, Zeroable};
 
-pub use instances::{Geometry, Line, Mark, Point, Rgba};
+pub(crate) use instances::{Geometry, Line, Mark, Point, Rgba};
 use pipelines::{COLOR_FORMAT, DEPTH_FORMAT, Pipelines, SAMPLES};
 
 /// The uniform of `shaders/view.wgsl`.
@@ -103,7 +103,7 @@ impl WorldPicture {
 }
 
 /// A texture that can be drawn into and shown by egui.
-pub fn target_image(size: UVec2) -> Image {
+pub(crate) fn target_image(size: UVec2) -> Image {
     let mut image = Image::new_uninit(
         Extent3d { width: size.x, height: size.y, depth_or_array_layers: 1 },
         TextureDimension::D2,
@@ -293,13 +293,20 @@ fn encode(
                 pass.draw(0..4, 0..instances.count);
             }
         };
-        let both = [&canvas.scene, &canvas.moving];
-        both.iter().for_each(|part| draw(&pipelines.lines_over, &part.floor_lines));
-        both.iter().for_each(|part| draw(&pipelines.marks, &part.floor_marks));
-        both.iter().for_each(|part| draw(&pipelines.points, &part.points));
-        both.iter().for_each(|part| draw(&pipelines.lines, &part.lines));
-        both.iter().for_each(|part| draw(&pipelines.marks, &part.front_marks));
-        both.iter().for_each(|part| draw(&pipelines.lines_over, &part.front_lines));
+        let parts = [&canvas.scene, &canvas.moving];
+        let order: [(&RenderPipeline, fn(&Uploaded) -> &Instances); 6] = [
+            (&pipelines.lines_over, |part| &part.floor_lines),
+            (&pipelines.marks, |part| &part.floor_marks),
+            (&pipelines.points, |part| &part.points),
+            (&pipelines.lines, |part| &part.lines),
+            (&pipelines.marks, |part| &part.front_marks),
+            (&pipelines.lines_over, |part| &part.front_lines),
+        ];
+        for (pipeline, instances) in order {
+            for part in parts {
+                draw(pipeline, instances(part));
+            }
+        }
     }
     queue.submit([encoder.finish()]);
 }

@@ -3,7 +3,7 @@
 
 use bevy::asset::RenderAssetUsages;
 use bevy::image::Image;
-use bevy::prelude::{App, Assets, Handle, IntoScheduleConfigs, Local, Res, ResMut, Resource, Update};
+use bevy::prelude::{App, Assets, Handle, IntoScheduleConfigs as _, Local, Res, ResMut, Resource, Update};
 use bevy::render::extract_resource::{ExtractResource, ExtractResourcePlugin};
 use bevy::render::render_asset::RenderAssets;
 use bevy::render::render_resource::{

@@ -17,7 +17,14 @@ pub(super) struct Labels {
 
 impl Labels {
     /// Draws `text` centred at `position` on a dark plate, unless another label is there.
-    pub fn add(&mut self, painter: &Painter, position: Pos2, text: &str, color: Color32, size: f32) -> bool {
+    pub(crate) fn add(
+        &mut self,
+        painter: &Painter,
+        position: Pos2,
+        text: &str,
+        color: Color32,
+        size: f32,
+    ) -> bool {
         let galley = painter.layout_no_wrap(text.to_owned(), FontId::proportional(size), color);
         let plate = Rect::from_center_size(position, galley.size() + vec2(10.0, 4.0));
         if self.taken.iter().any(|taken| taken.intersects(plate)) || !painter.clip_rect().contains_rect(plate)
@@ -31,7 +38,7 @@ impl Labels {
     }
 
     /// Names of the true objects over their boxes, the nearest first.
-    pub fn add_objects(&mut self, painter: &Painter, view: &View, origin: Pos2, truth: &SceneTruth) {
+    pub(crate) fn add_objects(&mut self, painter: &Painter, view: &View, origin: Pos2, truth: &SceneTruth) {
         let eye = view.eye.position();
         let mut objects: Vec<_> = truth.objects.iter().collect();
         objects.sort_by(|a, b| {

@@ -12,7 +12,9 @@ mod truth;
 use std::sync::Arc;
 
 use bevy::image::Image;
-use bevy::prelude::{App, Assets, IntoScheduleConfigs, Res, ResMut, Resource, Startup, Time, UVec2, Update};
+use bevy::prelude::{
+    App, Assets, IntoScheduleConfigs as _, Res, ResMut, Resource, Startup, Time, UVec2, Update,
+};
 use bevy_egui::{EguiTextureHandle, EguiUserTextures, egui};
 use glam::Vec2;
 
@@ -27,7 +29,7 @@ use super::workbench::{Coloring, Layer, Workbench};
 use crate::geometry::{BevBounds, BevPoint};
 use crate::qa::Situation;
 use crate::scene::CameraEstimate;
-use situation::Handle;
+use situation::{Grip, Handle};
 
 pub use panel::WorldPanel;
 
@@ -57,6 +59,8 @@ pub(super) struct WorldScene {
     /// The camera of the frame on screen.
     pub current: Option<CameraEstimate>,
     fit_pending: bool,
+    /// Size of the view at the last fit, points.
+    fitted_size: Vec2,
 }
 
 impl Default for WorldScene {
@@ -67,13 +71,14 @@ impl Default for WorldScene {
             floor: -TYPICAL_CAMERA_HEIGHT,
             current: None,
             fit_pending: true,
+            fitted_size: Vec2::ZERO,
         }
     }
 }
 
 impl WorldScene {
     /// Fits everything into the view at the next frame.
-    pub fn request_fit(&mut self) {
+    pub(crate) fn request_fit(&mut self) {
         self.fit_pending = true;
     }
 }
@@ -195,38 +200,30 @@ fn rebuild_moving(
     let question = shown_question(session, &workbench);
     let estimate = question.and_then(|asked| asked.estimate.as_ref());
     if let Some(truth) = true_situation(&workbench, question.map(|asked| &asked.question)) {
-        situation::add_arrow(&mut geometry, Layer::TrueSituation, &truth, scene.floor, theme::TRUE, None);
+        situation::add_arrow(
+            &mut geometry,
+            Layer::TrueSituation,
+            &truth,
+            scene.floor,
+            theme::TRUE,
+            Grip::Fixed,
+        );
     }
     if let Some(estimate) = estimate {
         situation::add_estimate(&mut geometry, estimate, scene.floor, theme::PREDICTED);
     }
+    let grip = Grip::Free(moment.1);
+    let mut arrow = |situation: &Situation, color, grip| {
+        situation::add_arrow(&mut geometry, Layer::Situation, situation, scene.floor, color, grip);
+    };
     match (workbench.placed, estimate) {
         (Some(placed), estimate) => {
             if let Some(estimate) = estimate {
-                let (situation, color) = (&estimate.situation, theme::PREDICTED.gamma_multiply(0.6));
-                situation::add_arrow(&mut geometry, Layer::Situation, situation, scene.floor, color, None);
+                arrow(&estimate.situation, theme::PREDICTED.gamma_multiply(0.6), Grip::Fixed);
             }
-            situation::add_arrow(
-                &mut geometry,
-                Layer::Situation,
-                &placed,
-                scene.floor,
-                theme::PLACED,
-                Some(moment.1),
-            );
+            arrow(&placed, theme::PLACED, grip);
         }
-        (None, Some(estimate)) => {
-            let color = theme::PREDICTED;
-            let handle = Some(moment.1);
-            situation::add_arrow(
-                &mut geometry,
-                Layer::Situation,
-                &estimate.situation,
-                scene.floor,
-                color,
-                handle,
-            );
-        }
+        (None, Some(estimate)) => arrow(&estimate.situation, theme::PREDICTED, grip),
         (None, None) => {}
     }
     picture.moving.set(geometry);
@@ -256,7 +253,9 @@ fn move_eye(
     panel: Res<WorldPanelState>,
     pace: Res<super::window::Pace>,
 ) {
-    if std::mem::take(&mut scene.fit_pending) {
+    let resized = scene.fitted_size != panel.size && !rig.is_touched();
+    if std::mem::take(&mut scene.fit_pending) || resized {
+        scene.fitted_size = panel.size;
         rig.frame(scene.bounds, scene.floor, panel.size.x / panel.size.y.max(1.0));
     }
     if let Some(camera) = &scene.current {

@@ -29,6 +29,15 @@ pub(super) enum Handle {
     Ring,
 }
 
+/// Whether an arrow can be grabbed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Grip {
+    /// Only shown.
+    Fixed,
+    /// Shown with the ring that turns it; the part under the pointer is bright.
+    Free(Option<Handle>),
+}
+
 /// What is under `point` on the floor; `reach` is the tolerance of the pointer in metres.
 pub(super) fn handle_at(situation: &Situation, point: Vec2, reach: f32) -> Option<Handle> {
     let offset = point - Vec2::from(situation.position);
@@ -45,18 +54,18 @@ pub(super) fn handle_at(situation: &Situation, point: Vec2, reach: f32) -> Optio
     }
 }
 
-/// Adds an arrow; `ring` draws the handle to turn it, bright when grabbed or hovered.
+/// Adds an arrow, with the handle to turn it when it can be grabbed.
 pub(super) fn add_arrow(
     geometry: &mut Geometry,
     layer: Layer,
     situation: &Situation,
     floor: f32,
     color: Color32,
-    ring: Option<Option<Handle>>,
+    grip: Grip,
 ) {
     let center = Vec2::from(situation.position).extend(floor + LIFT);
     let opaque = with_alpha(color, 255);
-    if let Some(hovered) = ring {
+    if let Grip::Free(hovered) = grip {
         let alpha = if hovered == Some(Handle::Ring) { 230 } else { 46 };
         geometry.front_marks.push(
             Mark::ellipse(layer, center, Vec2::splat(RING_RADIUS), with_alpha(color, alpha)).ring(0.965),
@@ -87,8 +96,7 @@ pub(super) fn add_arrow(
             color,
         ));
     }
-    let dot =
-        if ring.is_some_and(|hovered| hovered == Some(Handle::Foot)) { [255, 255, 255, 255] } else { dark };
+    let dot = if grip == Grip::Free(Some(Handle::Foot)) { [255, 255, 255, 255] } else { dark };
     geometry.front_marks.push(Mark::ellipse(layer, center, Vec2::splat(FOOT_RADIUS * 0.42), dot));
 }
 
