@@ -150,11 +150,17 @@ pub(super) struct VideoLink {
 impl VideoLink {
     /// Opens a clip; the old picture stays until the first new one.
     pub(crate) fn open(&mut self, path: &Path, autoplay: bool) {
-        *self = Self { shown: self.shown.take(), revision: self.revision, autoplay, ..Self::default() };
+        *self = Self {
+            shown: self.shown.take(),
+            is_stand_in: true,
+            revision: self.revision,
+            autoplay,
+            ..Self::default()
+        };
         match VideoPlayer::open(path) {
             Ok(player) => self.player = Some(player),
             Err(error) => {
-                self.failure = Some(format!("cannot start the video thread: {error}; close other programs"))
+                self.failure = Some(format!("cannot start the video thread: {error}; close other programs"));
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The app itself, on a virtual display with a software graphics driver: opens a
 //! clip, asks, waits for the answer, takes a picture, ends with exit code 0.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,7 +18,7 @@ use loc3r::session::{
 use loc3r::video::{FrameIndex, VideoInfo};
 
 /// Longest time the app may take in all.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_mins(4);
 const SIZE: ImageSize = ImageSize::new(160, 120);
 const FRAMES: u32 = 12;
 

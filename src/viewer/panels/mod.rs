@@ -18,9 +18,7 @@ mod timeline;
 mod top_bar;
 
 use bevy::ecs::system::SystemParam;
-use bevy::prelude::{
-    App, IntoScheduleConfigs as _, Local, MessageWriter, Real, Res, ResMut, Result, Time,
-};
+use bevy::prelude::{App, IntoScheduleConfigs as _, Local, MessageWriter, Real, Res, ResMut, Result, Time};
 use bevy::render::renderer::RenderAdapterInfo;
 use bevy_egui::egui::{
     Align, Align2, Button, CentralPanel, Context, FontId, Frame, LayerId, Layout, Panel, RichText, Stroke,
