@@ -23,6 +23,10 @@ const MAP_FOV: f32 = 0.07;
 const PITCH_RANGE: (f32, f32) = (-FRAC_PI_2, -0.06);
 /// Nearest and farthest, metres from the target to the upper edge of the view.
 const REACH_RANGE: (f32, f32) = (0.25, 60.0);
+/// Share of the view that framing fills.
+const FILLED: f32 = 0.9;
+/// Framing leaves room for things up to this height above the floor, metres.
+const FURNITURE_HEIGHT: f32 = 0.9;
 /// Turn per point of pointer travel, radians.
 const TURN_PER_POINT: f32 = 0.006;
 
@@ -131,17 +135,33 @@ impl CameraRig {
             self.set_mode(CameraMode::Orbit);
         }
         self.touched = false;
-        let center: Vec2 = bounds.center().into();
-        let half = bounds.size() * 0.5;
-        let along = self.goal.heading.direction();
-        let across = along.perp();
-        let extent = |axis: Vec2| axis.x.abs() * half.x + axis.y.abs() * half.y;
-        let tall = extent(along) * self.goal.pitch.sin().abs() + 0.6 * self.goal.pitch.cos();
-        let wide = extent(across) / aspect.max(0.1);
-        // Near parts of a perspective view look larger.
-        let margin = if self.goal.fov > 0.3 { 1.12 } else { 1.08 };
-        self.goal.target = center.extend(floor);
-        self.goal.reach = (tall.max(wide) * margin).clamp(REACH_RANGE.0, REACH_RANGE.1);
+        let (low, high): (Vec2, Vec2) = (bounds.min.into(), bounds.max.into());
+        let corners: [Vec3; 8] = std::array::from_fn(|k| {
+            let corner =
+                Vec2::new(if k & 1 == 0 { low.x } else { high.x }, if k & 2 == 0 { low.y } else { high.y });
+            corner.extend(floor + if k & 4 == 0 { 0.0 } else { FURNITURE_HEIGHT })
+        });
+        self.goal.target = Vec2::from(bounds.center()).extend(floor);
+        self.goal.reach = bounds.size().max_element().clamp(REACH_RANGE.0, REACH_RANGE.1);
+        let size = Vec2::new(aspect.max(0.1), 1.0) * 1000.0;
+        // Size and middle depend on each other in perspective; a few rounds settle both.
+        for _ in 0..8 {
+            let view = View::new(self.goal, size);
+            let screen = corners.map(|corner| view.project(corner));
+            let Some(screen) = screen.into_iter().collect::<Option<Vec<Vec2>>>() else {
+                self.goal.reach = (self.goal.reach * 1.5).min(REACH_RANGE.1);
+                continue;
+            };
+            let min = screen.iter().copied().fold(Vec2::INFINITY, Vec2::min);
+            let max = screen.iter().copied().fold(Vec2::NEG_INFINITY, Vec2::max);
+            let off = (min + max - size) * 0.5;
+            let metres_per_point = 2.0 * self.goal.reach / size.y;
+            let along = self.goal.heading.direction().extend(0.0);
+            let depth = off.y / self.goal.pitch.sin().abs().max(0.25);
+            self.goal.target += (self.goal.right() * off.x - along * depth) * metres_per_point;
+            let filled = ((max - min) / size).max_element() / FILLED;
+            self.goal.reach = (self.goal.reach * filled).clamp(REACH_RANGE.0, REACH_RANGE.1);
+        }
     }
 
     /// In follow mode: looks over the shoulder of `camera`.
