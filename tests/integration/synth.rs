@@ -51,17 +51,17 @@ fn views(quality: Quality, threads: usize) -> Vec<RenderedView> {
 fn a_seed_gives_the_same_scene_file_on_every_run() {
     let (scene, walk) = clip();
     let digest = format!("{:x}", Sha256::digest(scene_json(&scene, &walk)));
-    insta::assert_snapshot!(digest, @"");
+    insta::assert_snapshot!(digest, @"719c75b0961ec4dfcce1de7086dcfdbbf8173087fde770c31fafb28fa0f10956");
 }
 
 #[test]
 fn a_seed_gives_the_same_pictures_on_every_run_and_any_number_of_threads() {
     let fast = hash(&views(Quality::Fast, 1));
     assert_eq!(fast, hash(&views(Quality::Fast, 3)));
-    insta::assert_snapshot!(fast, @"");
+    insta::assert_snapshot!(fast, @"68f360d79ff67181a7b2497874a2b855259f7b72b27317da92320ed9cdfc29a7");
     let fine = hash(&views(Quality::Fine { samples: 2 }, 1));
     assert_eq!(fine, hash(&views(Quality::Fine { samples: 2 }, 3)));
-    insta::assert_snapshot!(fine, @"");
+    insta::assert_snapshot!(fine, @"052b997a69a8ffc52cb461a2ece4462232e20150849c4eb16f5f6556ac0e1f47");
 }
 
 #[test]

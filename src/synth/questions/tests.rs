@@ -1,3 +1,5 @@
+//! Questions over hand-made rooms and random boxes.
+
 use std::collections::BTreeMap;
 
 use glam::{Vec2, Vec3};

@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(at(1.0, 2.0), Some(Handle::Foot));
         assert_eq!(at(1.0, 2.5), Some(Handle::Foot));
         assert_eq!(at(1.0 + RING_RADIUS, 2.0), Some(Handle::Ring));
-        assert_eq!(at(1.5, 1.6), None);
+        assert_eq!(at(1.3, 1.75), None);
         assert_eq!(at(4.0, 2.0), None);
     }
 
