@@ -68,7 +68,9 @@ pub fn camera_errors(estimates: &[CameraEstimate], truth: &BTreeMap<FrameIndex, 
             let metres = estimate.position.distance(truth.position);
             errors.position_pct.push(f64::from(100.0 * metres / path));
         }
-        let angle = estimate.rotation.angle_between(truth.rotation);
+        let turn = estimate.rotation.inverse() * truth.rotation;
+        // Exact for small angles, unlike the arc cosine of the scalar part.
+        let angle = 2.0 * turn.xyz().length().atan2(turn.w.abs());
         errors.rotation_deg.push(f64::from(angle.to_degrees()));
     }
     for step in pairs.windows(2) {

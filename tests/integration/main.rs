@@ -5,6 +5,7 @@ mod bad_input;
 mod checkpoints;
 mod cli;
 mod cut3r_parity;
+mod evaluate;
 mod golden;
 #[cfg(feature = "viewer")]
 mod gui;
