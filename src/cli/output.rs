@@ -6,7 +6,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::session::Stage;
 
-/// Sends log records to standard error; `RUST_LOG` changes the level. Without it only
+/// Sends log records to standard error; `RUST_LOG` changes the level. FFmpeg (target
+/// `video`) reports every picture it had to guess after a seek: off unless asked for. Without it only
 /// errors of ours show: everything a user must know is printed anyway.
 pub(super) fn start_logging() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));

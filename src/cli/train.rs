@@ -7,6 +7,7 @@ use anyhow::Context as _;
 
 use super::output;
 use super::progress::TrainProgress;
+use crate::train::export::export;
 use crate::train::{RunDir, StageKind, TrainConfig, TrainEvent, pipeline};
 use crate::worker::CancelFlag;
 
@@ -37,6 +38,9 @@ pub(super) struct TrainArgs {
     /// Takes finished stages from another run folder, as in --from tower=runs/a; may be repeated.
     #[arg(long, value_name = "STAGE=RUN")]
     from: Vec<String>,
+    /// Where the trained model is written [default: RUN/model].
+    #[arg(long, value_name = "FOLDER")]
+    export: Option<PathBuf>,
     /// Prints the configuration and stops.
     #[arg(long)]
     print_config: bool,
@@ -68,7 +72,12 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
     }
     let mut progress = TrainProgress::default();
     pipeline::train(&run, &config, &CancelFlag::default(), &mut |event: &TrainEvent| progress.show(event))?;
-    output::result(&format!("{}", run.path().display()));
+    let folder = args.export.unwrap_or_else(|| run.path().join("model"));
+    if run.progress(StageKind::Joint.name())?.is_some() {
+        export(&run, &config, &folder)?;
+        output::note(&format!("model written to {}", folder.display()));
+    }
+    output::result(&run.path().display().to_string());
     Ok(ExitCode::SUCCESS)
 }
 

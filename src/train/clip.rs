@@ -13,8 +13,8 @@ use crate::geometry::{AnchorFrame, BevPoint, CameraPose, ImageSize, Intrinsics, 
 use crate::model::align::planar::PlanarPose;
 use crate::scene::token_targets;
 use crate::synth::{
-    self, FIRST_OBJECT, Quality, RenderedView, Renderer, SynthConfig, SynthQuestion, SynthScene, Walk,
-    surface,
+    self, FIRST_OBJECT, Quality, QuestionOptions, RenderedView, Renderer, SynthConfig, SynthQuestion,
+    SynthScene, Walk, generate_questions, surface,
 };
 
 /// Class 0 of categories and colours: nothing was hit, or no colour applies.
@@ -115,10 +115,10 @@ impl ClipMaker {
         let scene = synth::generate_scene(seed, &config);
         let walk = synth::generate_walk(&scene, seed, &config);
         let frames = self.choice.frames(&walk, &mut rng);
-        self.render(&scene, &walk, &frames)
+        self.render(&scene, &walk, &frames, &mut rng)
     }
 
-    fn render(&self, scene: &SynthScene, walk: &Walk, frames: &[usize]) -> Clip {
+    fn render(&self, scene: &SynthScene, walk: &Walk, frames: &[usize], rng: &mut ChaCha8Rng) -> Clip {
         let renderer = Renderer::new(scene);
         let square = ImageSize::new(self.image_size, self.image_size);
         let intrinsics = walk.intrinsics.resized(square);
@@ -136,7 +136,11 @@ impl ClipMaker {
             })
             .collect();
         let objects = scene.objects().map(|object| anchor.bev_from_world(object.bounds.center)).collect();
-        Clip { views, questions: Vec::new(), objects }
+        let questions = match self.questions {
+            0 => Vec::new(),
+            count => generate_questions(scene, walk, rng, &question_options(count)),
+        };
+        Clip { views, questions, objects }
     }
 
     fn view(
@@ -179,6 +183,18 @@ impl ClipMaker {
             ],
             targets,
         }
+    }
+}
+
+/// About `count` questions: a sixth about the room, the rest one for each situation.
+pub fn question_options(count: usize) -> QuestionOptions {
+    let room_questions = count / 6;
+    QuestionOptions {
+        situations: count - room_questions,
+        questions_per_situation: 1,
+        wordings: 1,
+        room_questions,
+        typo_rate: 0.0,
     }
 }
 

@@ -60,6 +60,23 @@ impl StageKind {
     }
 }
 
+/// Names of the vision tower's variables start with this.
+const TOWER_PREFIX: &str = "model.vision_tower.";
+/// Names of the camera encoder's variables start with this.
+const CAMERA_PREFIX: &str = "camera_encoder.";
+
+impl StageKind {
+    /// Whether the stage trains the variable of this name.
+    pub fn trains(self, variable: &str) -> bool {
+        let (tower, camera) = (variable.starts_with(TOWER_PREFIX), variable.starts_with(CAMERA_PREFIX));
+        match self {
+            Self::Tower => tower || camera,
+            Self::Camera => camera,
+            Self::Joint => !tower && !camera,
+        }
+    }
+}
+
 /// Rooms, walks and pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -94,8 +111,6 @@ pub struct DenseWeights {
     pub color: f64,
     /// Metric point of cells, Laplace likelihood.
     pub point: f64,
-    /// Camera height, tilt and focal lengths, absolute error.
-    pub view: f64,
     /// Partners of cells in other frames, cross entropy.
     pub matching: f64,
     /// Relative pose from soft matches.

@@ -35,8 +35,6 @@ pub struct DenseBatch {
     pub point: Tensor,
     /// 1 where the point is known, (F, n, 1).
     pub point_known: Tensor,
-    /// Camera height, tilt and focal lengths, (F, 5).
-    pub view: Tensor,
     /// The pairs.
     pub pairs: PairBatch,
 }
@@ -73,7 +71,7 @@ pub enum PairChoice {
 #[derive(Debug)]
 pub struct DenseSource {
     /// Where clips come from.
-    pub pool: ClipPool,
+    pub pool: ClipPool<Clip>,
     /// Which pairs.
     pub pairs: PairChoice,
     /// Side of the pictures.
@@ -86,7 +84,7 @@ impl BatchSource for DenseSource {
     type Batch = DenseBatch;
 
     fn batch(&mut self, step: u64) -> Result<DenseBatch, TrainError> {
-        let clips = self.pool.clips(step);
+        let clips = self.pool.clips(step)?;
         let augment = self.augment.map(|seed| seed.wrapping_add(step.wrapping_mul(0x5851_f42d_4c95_7f2d)));
         let clips: Vec<Arc<Clip>> = clips
             .into_iter()
@@ -130,14 +128,12 @@ pub fn dense_batch(
     let points = views.iter().flat_map(|view| &view.point);
     let known: Vec<f32> = points.clone().map(|p| f32::from(u8::from(p.is_finite()))).collect();
     let point: Vec<f32> = points.flat_map(|p| if p.is_finite() { p.to_array() } else { [0.0; 3] }).collect();
-    let view: Vec<f32> = views.iter().flat_map(|view| view.view).collect();
     Ok(DenseBatch {
         pixels: pixel_tensor(&pictures, image_size, augment, &device)?,
         category: Tensor::from_vec(category, frames * cells, &device)?,
         color: Tensor::from_vec(color, frames * cells, &device)?,
         point: Tensor::from_vec(point, (frames, cells, 3), &device)?,
         point_known: Tensor::from_vec(known, (frames, cells, 1), &device)?,
-        view: Tensor::from_vec(view, (frames, 5), &device)?,
         pairs: pair_batch(&views, &pair_indices(clips, choice), &device)?,
     })
 }

@@ -1,8 +1,7 @@
 //! The stages on frames and pairs of frames.
 //!
 //! *Tower*: the vision tower learns with the dense head what single frames tell
-//! (category, colour and metric point of every cell; camera height, tilt, focal
-//! lengths) and to tell which cells of two frames show the same place.
+//! (category, colour and metric point of every cell) and to tell which cells of two frames show the same place.
 //! *Camera*: the same head on the frozen tower, now on all pairs of longer clips,
 //! and through the differentiable planar fit on the relative pose itself.
 //! Neither is part of Loc3R-VLM, whose tower and camera encoder come trained.
@@ -18,16 +17,11 @@ use super::dense_batch::{DenseBatch, DenseSource, PairChoice, dense_batch};
 use super::loss::cross_entropy;
 use super::pool::{ClipPool, PoolRule};
 use super::stage::{Stage, StepLoss};
-use super::track_error::TrackErrors;
+use super::track_error::{TrackErrors, ViewErrors};
 use super::{Metrics, StageKind, TrainError, Variables};
 use crate::model::align::matching::{Assignment, MatchSide, soft_procrustes};
 use crate::model::align::{AlignedCamera, DenseOutput};
 use crate::model::{ModelConfig, Network};
-
-/// Names of the vision tower's variables start with this.
-pub const TOWER_PREFIX: &str = "model.vision_tower.";
-/// Names of the camera encoder's variables start with this.
-pub const CAMERA_PREFIX: &str = "camera_encoder.";
 
 /// Tower or camera stage.
 pub struct DenseStage {
@@ -95,10 +89,7 @@ impl Stage for DenseStage {
     }
 
     fn trainable(&self) -> Vec<(String, Var)> {
-        match self.kind {
-            StageKind::Tower => self.variables.with_prefixes(&[TOWER_PREFIX, CAMERA_PREFIX]),
-            _ => self.variables.with_prefixes(&[CAMERA_PREFIX]),
-        }
+        self.variables.trained_by(self.kind)
     }
 
     fn source(&self) -> DenseSource {
@@ -112,7 +103,7 @@ impl Stage for DenseStage {
         let gap = if self.kind == StageKind::Tower { (0.3, 1.6) } else { (0.4, 1.4) };
         let maker = self.maker(ViewChoice::Burst { views: self.stage.views, gap });
         DenseSource {
-            pool: ClipPool::new(rule, maker),
+            pool: ClipPool::new(rule, move |seed| Ok(maker.make(seed))),
             pairs: if self.kind == StageKind::Tower { PairChoice::Neighbours } else { PairChoice::All },
             image_size: self.model.vision.image_size,
             augment: self.config.data.augment.then_some(self.config.seed),
@@ -129,22 +120,26 @@ impl Stage for DenseStage {
         let maker = self.maker(ViewChoice::Spread { views: self.model.num_frames as usize });
         let mut figures = DenseFigures::default();
         let mut tracks = TrackErrors::default();
+        let mut views = ViewErrors::default();
         for seed in
             (validation.first_seed..validation.first_seed + validation.clips).collect::<Vec<_>>().chunks(4)
         {
             let clips: Vec<Arc<_>> = seed.par_iter().map(|&seed| Arc::new(maker.make(seed))).collect();
             for clip in clips {
                 let truth: Vec<_> = clip.views.iter().map(|view| view.planar).collect();
+                let true_views: Vec<_> = clip.views.iter().map(|view| view.view).collect();
                 let batch = dense_batch(&[clip], PairChoice::Neighbours, self.model.vision.image_size, None)?;
                 let dense = self.dense(&batch.pixels)?;
                 figures.add(&dense, &batch, self.camera.head().descriptor_gain())?;
                 let aligned = self.camera.align_dense(&dense)?;
                 let found: Vec<_> = aligned.poses.iter().map(|pose| pose.planar).collect();
                 tracks.add(&found, &truth);
+                views.add(&aligned, &true_views);
             }
         }
         let mut metrics = figures.metrics();
         metrics.extend(tracks.metrics());
+        metrics.extend(views.metrics());
         Ok(metrics)
     }
 }
@@ -171,11 +166,6 @@ pub fn dense_loss(
         let known = batch.point_known.sum_all()?.maximum(1.0)?;
         let mean = (likelihood.broadcast_mul(&batch.point_known)?.sum_all()? / known)?;
         terms.push(("point", mean, weights.point));
-    }
-    if weights.view > 0.0 {
-        let scale = Tensor::new(&[5f32, 10.0, 10.0, 5.0, 5.0], dense.view.device())?;
-        let error = (&dense.view - &batch.view)?.abs()?.broadcast_mul(&scale)?.mean_all()?;
-        terms.push(("view", error, weights.view));
     }
     if weights.matching > 0.0 || weights.motion > 0.0 {
         let pairs = &batch.pairs;
@@ -213,8 +203,6 @@ struct DenseFigures {
     partnered: f64,
     partners_right: f64,
     point_errors: Vec<f32>,
-    view_errors: [f64; 5],
-    frames: f64,
 }
 
 impl DenseFigures {
@@ -242,13 +230,6 @@ impl DenseFigures {
         let distance = distance.flatten_all()?.to_vec1::<f32>()?;
         self.point_errors
             .extend(distance.iter().zip(&known).filter(|(_, known)| **known > 0.0).map(|(d, _)| *d));
-        let view = (&dense.view - &batch.view)?.abs()?.to_vec2::<f32>()?;
-        for row in &view {
-            self.frames += 1.0;
-            for (sum, value) in self.view_errors.iter_mut().zip(row) {
-                *sum += f64::from(*value);
-            }
-        }
         self.add_partners(dense, batch, gain)
     }
 
@@ -275,19 +256,13 @@ impl DenseFigures {
         let share = |right: f64, all: f64| if all > 0.0 { right / all } else { 0.0 };
         self.point_errors.sort_by(f32::total_cmp);
         let median = self.point_errors.get(self.point_errors.len() / 2).copied().unwrap_or(0.0);
-        let mut metrics = Metrics::from([
+        Metrics::from([
             ("cell_category_accuracy".to_owned(), share(self.cells_right, self.cells)),
             ("object_category_accuracy".to_owned(), share(self.objects_right, self.objects)),
             ("object_color_accuracy".to_owned(), share(self.colors_right, self.colors)),
             ("partner_accuracy".to_owned(), share(self.partners_right, self.partnered)),
             ("partner_share".to_owned(), share(self.partnered, self.cells)),
             ("point_error_m".to_owned(), f64::from(median)),
-        ]);
-        let names =
-            ["height_error_m", "pitch_error_rad", "roll_error_rad", "focal_x_error_ln", "focal_y_error_ln"];
-        for (name, sum) in names.into_iter().zip(self.view_errors) {
-            metrics.insert(name.to_owned(), share(sum, self.frames));
-        }
-        metrics
+        ])
     }
 }

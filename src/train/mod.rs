@@ -11,7 +11,12 @@ pub mod config;
 pub mod dense_batch;
 pub mod dense_stage;
 pub mod event;
+pub mod export;
 pub mod feed;
+pub mod joint_batch;
+pub mod joint_figures;
+pub mod joint_sample;
+pub mod joint_stage;
 pub mod loss;
 pub mod optimizer;
 pub mod pipeline;
@@ -22,6 +27,7 @@ pub mod schedule;
 pub mod stage;
 pub mod track_error;
 pub mod variables;
+pub mod words;
 
 use std::path::{Path, PathBuf};
 

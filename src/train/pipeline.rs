@@ -5,9 +5,13 @@ use std::path::Path;
 
 use candle_core::Device;
 
-use super::clip::{category_names, color_names};
+use super::clip::{ClipMaker, ViewChoice, category_names, color_names};
+use super::config::CameraSource;
 use super::dense_stage::DenseStage;
+use super::joint_sample::SampleMaker;
+use super::joint_stage::JointStage;
 use super::stage::Runner;
+use super::words::tokenizer_of;
 use super::{RunDir, StageKind, TrainConfig, TrainError, TrainEvent, Variables};
 use crate::model::align::{AlignConfig, AlignedCamera};
 use crate::model::config::CameraEncoderConfig;
@@ -17,6 +21,10 @@ use crate::worker::CancelFlag;
 
 /// Width of a camera token of the models trained here.
 const CAMERA_TOKEN_DIM: usize = 32;
+
+/// Shown beside every answer of a model trained here.
+const NOTICE: &str =
+    "Preview: this small model is trained on generated rooms; localisation and answers are often wrong.";
 
 /// The model that a run trains: its preset with our camera encoder.
 ///
@@ -32,7 +40,8 @@ pub fn model_config(config: &TrainConfig) -> Result<ModelConfig, TrainError> {
         align.dense.descriptor_hidden = 16;
     }
     model.camera = CameraEncoderConfig::Aligned(align);
-    model.camera_token_dim = CAMERA_TOKEN_DIM;
+    model.camera_token_dim = if config.joint.camera == CameraSource::None { 0 } else { CAMERA_TOKEN_DIM };
+    model.notice = NOTICE.to_owned();
     Ok(model)
 }
 
@@ -77,9 +86,7 @@ pub fn train(
     observer: &mut dyn FnMut(&TrainEvent),
 ) -> Result<(), TrainError> {
     let model = TrainedModel::new(config)?;
-    if let Some(newest) = newest_checkpoint(run)? {
-        run.load_variables(newest.name(), &model.variables, &Device::Cpu)?;
-    }
+    run.load_variables(&model.variables, &Device::Cpu)?;
     let threads = rayon::ThreadPoolBuilder::new()
         .num_threads(config.micro_batches)
         .thread_name(|k| format!("micro-batch {k}"))
@@ -106,23 +113,35 @@ pub fn train(
                 runner.run_stage(&stage)?;
             }
             StageKind::Joint => {
-                return Err(TrainError::Config {
-                    reason: "the joint stage is not part of this build".to_owned(),
-                });
+                let maker = sample_maker(run, config, &model)?;
+                runner.run_stage(&JointStage::new(config, maker, &model.variables)?)?;
             }
         }
     }
     Ok(())
 }
 
-/// The last stage that has a checkpoint.
-fn newest_checkpoint(run: &RunDir) -> Result<Option<StageKind>, TrainError> {
-    for kind in [StageKind::Joint, StageKind::Camera, StageKind::Tower] {
-        if run.progress(kind.name())?.is_some() {
-            return Ok(Some(kind));
-        }
-    }
-    Ok(None)
+/// The frozen parts that the joint stage reads clips with.
+pub fn sample_maker(
+    run: &RunDir,
+    config: &TrainConfig,
+    model: &TrainedModel,
+) -> Result<SampleMaker, TrainError> {
+    Ok(SampleMaker {
+        clips: ClipMaker {
+            data: config.data,
+            image_size: model.config.vision.image_size as u32,
+            grid: model.config.vision.grid(),
+            pooled_grid: model.config.token_grid(),
+            choice: ViewChoice::Spread { views: model.config.num_frames as usize },
+            questions: config.joint.situations,
+        },
+        model: model.config.clone(),
+        network: model.network.clone(),
+        camera: model.camera.clone(),
+        tokenizer: tokenizer_of(run, config, &model.config)?,
+        augment: config.data.augment,
+    })
 }
 
 /// Copies the checkpoint of a stage of another run into this one, as a finished stage.
@@ -130,7 +149,7 @@ fn newest_checkpoint(run: &RunDir) -> Result<Option<StageKind>, TrainError> {
 /// # Errors
 /// When the other run has no such checkpoint.
 pub fn adopt_stage(run: &RunDir, other: &Path, kind: StageKind) -> Result<(), TrainError> {
-    let (from, _) = RunDir::open(other)?;
+    let from = RunDir::at(other);
     if from.progress(kind.name())?.is_none() {
         return Err(TrainError::Config {
             reason: format!("{} has no checkpoint of stage {}", other.display(), kind.name()),

@@ -10,7 +10,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use super::clip::{Clip, ClipMaker};
+use super::TrainError;
 
 /// How many clips a step takes and where from.
 #[derive(Debug, Clone, Copy)]
@@ -59,35 +59,47 @@ impl PoolRule {
     }
 }
 
-/// Clips in memory.
-#[derive(Debug)]
-pub struct ClipPool {
+/// Makes the clip of a scene seed.
+type Maker<T> = Box<dyn Fn(u64) -> Result<T, TrainError> + Send + Sync>;
+
+/// Clips in memory, in whatever form a stage uses them.
+pub struct ClipPool<T> {
     rule: PoolRule,
-    maker: ClipMaker,
-    clips: BTreeMap<ClipId, Arc<Clip>>,
+    make: Maker<T>,
+    clips: BTreeMap<ClipId, Arc<T>>,
 }
 
-impl ClipPool {
-    /// No clips yet.
-    pub fn new(rule: PoolRule, maker: ClipMaker) -> Self {
-        Self { rule, maker, clips: BTreeMap::new() }
+impl<T> std::fmt::Debug for ClipPool<T> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("ClipPool").field("rule", &self.rule).finish_non_exhaustive()
+    }
+}
+
+impl<T: Send + Sync> ClipPool<T> {
+    /// No clips yet; `make` makes the clip of a scene seed.
+    pub fn new(rule: PoolRule, make: impl Fn(u64) -> Result<T, TrainError> + Send + Sync + 'static) -> Self {
+        Self { rule, make: Box::new(make), clips: BTreeMap::new() }
     }
 
     /// The clips of a step.
-    pub fn clips(&mut self, step: u64) -> Vec<Arc<Clip>> {
+    ///
+    /// # Errors
+    /// When a clip cannot be made.
+    pub fn clips(&mut self, step: u64) -> Result<Vec<Arc<T>>, TrainError> {
         let ids = self.rule.ids(step);
         let mut missing: Vec<ClipId> =
             ids.iter().filter(|id| !self.clips.contains_key(id)).copied().collect();
         missing.sort_unstable();
         missing.dedup();
-        let made: Vec<(ClipId, Arc<Clip>)> = missing
+        let (rule, make) = (self.rule, &self.make);
+        let made: Vec<(ClipId, Arc<T>)> = missing
             .into_par_iter()
-            .map(|id| (id, Arc::new(self.maker.make(self.rule.scene_seed(id)))))
-            .collect();
+            .map(|id| Ok((id, Arc::new(make(rule.scene_seed(id))?))))
+            .collect::<Result<_, TrainError>>()?;
         self.clips.extend(made);
         let found = ids.iter().filter_map(|id| self.clips.get(id).cloned()).collect();
         self.clips.retain(|(made, _), _| *made > step);
-        found
+        Ok(found)
     }
 }
 

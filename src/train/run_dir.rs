@@ -19,7 +19,7 @@ use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
 use super::optimizer::AdamW;
-use super::{TrainConfig, TrainError, TrainEvent, Variables};
+use super::{StageKind, TrainConfig, TrainError, TrainEvent, Variables};
 
 /// How far a stage has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +50,11 @@ impl RunDir {
         let text = config.to_toml()?;
         fs::write(run.config_path(), text).map_err(|error| TrainError::file(&run.config_path(), error))?;
         Ok(run)
+    }
+
+    /// The folder of a run, whatever is in it.
+    pub fn at(path: &Path) -> Self {
+        Self { path: path.to_owned() }
     }
 
     /// Opens the folder of an earlier run.
@@ -146,15 +151,16 @@ impl RunDir {
         serde_json::from_str(&text).map(Some).map_err(|error| TrainError::file(&path, error))
     }
 
-    /// Loads the variables of a stage's checkpoint.
-    pub fn load_variables(
-        &self,
-        stage: &str,
-        variables: &Variables,
-        device: &Device,
-    ) -> Result<usize, TrainError> {
-        self.recover(stage)?;
-        variables.load(&self.checkpoint(stage).join("model.safetensors"), device)
+    /// Loads what the stages with a checkpoint trained, each stage only its own part: a
+    /// better camera encoder can be adopted after the joint stage has begun.
+    pub fn load_variables(&self, variables: &Variables, device: &Device) -> Result<(), TrainError> {
+        for stage in [StageKind::Tower, StageKind::Camera, StageKind::Joint] {
+            if self.progress(stage.name())?.is_some() {
+                let path = self.checkpoint(stage.name()).join("model.safetensors");
+                variables.load(&path, device, |name| stage.trains(name))?;
+            }
+        }
+        Ok(())
     }
 
     /// Loads the moments of a stage's checkpoint.
@@ -195,7 +201,7 @@ mod tests {
         let run = RunDir::create(&folder.path().join("run"), &TrainConfig::preset("tiny").unwrap()).unwrap();
         let variables = Variables::new(1);
         candle_nn::linear(4, 2, variables.builder(&Device::Cpu).pp("a")).unwrap();
-        let optimizer = AdamW::new(variables.with_prefixes(&[""]), AdamWConfig::default()).unwrap();
+        let optimizer = AdamW::new(variables.trained_by(StageKind::Joint), AdamWConfig::default()).unwrap();
         let progress = Progress { step: 7, finished: false };
         run.save("tower", &variables, &optimizer, progress).unwrap();
         run.save("tower", &variables, &optimizer, progress).unwrap();

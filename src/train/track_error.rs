@@ -2,7 +2,9 @@
 
 use super::Metrics;
 use crate::geometry::wrap_angle;
+use crate::model::align::AlignedFrames;
 use crate::model::align::planar::PlanarPose;
+use crate::model::align::view_fit::View;
 
 /// Errors collected over clips.
 #[derive(Debug, Default)]
@@ -53,6 +55,41 @@ impl TrackErrors {
             ("camera_position_error_m".to_owned(), median(|e| &mut e.position)),
             ("camera_position_still_m".to_owned(), median(|e| &mut e.true_distance)),
             ("camera_error_per_path".to_owned(), median(|e| &mut e.per_path)),
+        ])
+    }
+}
+
+/// Errors of camera height, tilt and focal lengths.
+#[derive(Debug, Default)]
+pub struct ViewErrors {
+    height: Vec<f32>,
+    pitch: Vec<f32>,
+    roll: Vec<f32>,
+    focal: Vec<f32>,
+}
+
+impl ViewErrors {
+    /// Adds one clip; `truth` per frame as in [`crate::model::align::view_fit::View`].
+    pub fn add(&mut self, found: &AlignedFrames, truth: &[View]) {
+        for (pose, truth) in found.poses.iter().zip(truth) {
+            self.height.push((pose.height - found.floor_height - truth[0]).abs());
+            self.pitch.push((pose.pitch - truth[1]).abs());
+            self.roll.push((pose.roll - truth[2]).abs());
+            self.focal.push((pose.log_focal[0] - truth[3]).abs());
+        }
+    }
+
+    /// Medians.
+    pub fn metrics(mut self) -> Metrics {
+        let median = |values: &mut Vec<f32>| {
+            values.sort_by(f32::total_cmp);
+            f64::from(values.get(values.len() / 2).copied().unwrap_or(0.0))
+        };
+        Metrics::from([
+            ("camera_height_error_m".to_owned(), median(&mut self.height)),
+            ("camera_pitch_error_deg".to_owned(), median(&mut self.pitch).to_degrees()),
+            ("camera_roll_error_deg".to_owned(), median(&mut self.roll).to_degrees()),
+            ("camera_focal_error_share".to_owned(), median(&mut self.focal)),
         ])
     }
 }

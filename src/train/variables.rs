@@ -7,7 +7,7 @@ use std::sync::PoisonError;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
 
-use super::TrainError;
+use super::{StageKind, TrainError};
 use crate::model::SeededVariables;
 
 /// Named variables, shared by clones; made on first use from the run's seed.
@@ -27,21 +27,20 @@ impl Variables {
         self.source.builder(DType::F32, device)
     }
 
-    /// Name and variable of everything whose name starts with one of `prefixes`, in order of names.
-    pub fn with_prefixes(&self, prefixes: &[&str]) -> Vec<(String, Var)> {
+    /// Name and variable of what a stage trains, in order of names.
+    pub fn trained_by(&self, stage: StageKind) -> Vec<(String, Var)> {
+        self.all().into_iter().filter(|(name, _)| stage.trains(name)).collect()
+    }
+
+    fn all(&self) -> BTreeMap<String, Var> {
         let map = self.source.var_map();
         let map = map.data().lock().unwrap_or_else(PoisonError::into_inner);
-        let chosen: BTreeMap<String, Var> = map
-            .iter()
-            .filter(|(name, _)| prefixes.iter().any(|prefix| name.starts_with(prefix)))
-            .map(|(name, var)| (name.clone(), var.clone()))
-            .collect();
-        chosen.into_iter().collect()
+        map.iter().map(|(name, var)| (name.clone(), var.clone())).collect()
     }
 
     /// All variables by name.
     pub fn tensors(&self) -> HashMap<String, Tensor> {
-        self.with_prefixes(&[""]).into_iter().map(|(name, var)| (name, var.as_tensor().clone())).collect()
+        self.all().into_iter().map(|(name, var)| (name, var.as_tensor().clone())).collect()
     }
 
     /// Writes all variables, replacing the file at once.
@@ -51,16 +50,23 @@ impl Variables {
         std::fs::rename(&partial, path).map_err(|error| TrainError::file(path, error))
     }
 
-    /// Reads variables from a file: known ones take the file's values (shapes must
-    /// agree), unknown ones are added. Returns how many were read.
-    pub fn load(&self, path: &Path, device: &Device) -> Result<usize, TrainError> {
+    /// Reads the variables that `wanted` names from a file: known ones take the file's
+    /// values (shapes must agree), unknown ones are added. Returns how many were read.
+    pub fn load(
+        &self,
+        path: &Path,
+        device: &Device,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<usize, TrainError> {
         let wrong = |reason: String| TrainError::Checkpoint { path: path.to_owned(), reason };
         let tensors =
             candle_core::safetensors::load(path, device).map_err(|error| wrong(error.to_string()))?;
-        let count = tensors.len();
+        let mut count = 0;
         let map = self.source.var_map();
         let mut map = map.data().lock().unwrap_or_else(PoisonError::into_inner);
-        for (name, tensor) in tensors.into_iter().collect::<BTreeMap<_, _>>() {
+        let tensors: BTreeMap<_, _> = tensors.into_iter().filter(|(name, _)| wanted(name)).collect();
+        for (name, tensor) in tensors {
+            count += 1;
             let tensor = tensor.to_dtype(DType::F32)?;
             match map.get(&name) {
                 Some(var) if var.dims() == tensor.dims() => var.set(&tensor)?,
@@ -95,11 +101,12 @@ mod tests {
         let other = Variables::new(9);
         candle_nn::linear(8, 4, other.builder(&Device::Cpu).pp("a")).unwrap();
         assert_ne!(values(&vars, "a.weight"), values(&other, "a.weight"));
-        assert_eq!(other.load(&path, &Device::Cpu).unwrap(), 2);
+        assert_eq!(other.load(&path, &Device::Cpu, |_| true).unwrap(), 2);
         assert_eq!(values(&vars, "a.weight"), values(&other, "a.weight"));
+        assert_eq!(other.load(&path, &Device::Cpu, |name| name == "a.bias").unwrap(), 1);
         let wrong = Variables::new(9);
         candle_nn::linear(7, 4, wrong.builder(&Device::Cpu).pp("a")).unwrap();
-        let message = wrong.load(&path, &Device::Cpu).unwrap_err().to_string();
+        let message = wrong.load(&path, &Device::Cpu, |_| true).unwrap_err().to_string();
         assert!(message.contains("a.weight") && message.contains("model.safetensors"), "{message}");
     }
 
@@ -108,7 +115,7 @@ mod tests {
         let vars = Variables::new(3);
         let weight = vars.builder(&Device::Cpu).get((2, 2), "w").unwrap();
         let gradients = weight.sqr().unwrap().sum_all().unwrap().backward().unwrap();
-        for (_, var) in vars.with_prefixes(&[""]) {
+        for (_, var) in vars.trained_by(StageKind::Joint) {
             assert!(gradients.get(var.as_tensor()).is_some());
         }
     }

@@ -18,5 +18,6 @@ mod recording;
 mod session;
 mod shaders;
 mod synth;
+mod train;
 #[cfg(feature = "ffmpeg")]
 mod video;

@@ -2,15 +2,17 @@
 
 use candle_core::{D, DType, Result, Tensor};
 use candle_nn::VarBuilder;
-use glam::Vec3;
+use glam::{Vec2, Vec3};
 
 use super::AlignConfig;
-use super::dense_head::{DenseHead, DenseOutput, VIEW};
+use super::dense_head::{DenseHead, DenseOutput};
 use super::matching::{Assignment, MatchSide, precision};
 use super::planar::PointMatch;
 use super::pose_code::{FramePose, pose_code};
 use super::pose_graph::{FramePair, solve_track};
+use super::view_fit::{View, fit_view};
 use crate::geometry::{CameraPose, Orientation};
+use crate::model::camera::ASSUMED_CAMERA_HEIGHT;
 
 /// Camera encoder of kind `aligned`; see the module above.
 #[derive(Debug, Clone)]
@@ -79,13 +81,16 @@ impl AlignedCamera {
         let cells = FrameCells::read(dense)?;
         let pairs = self.match_pairs(dense, &cells)?;
         let track = solve_track(cells.len(), &pairs, self.config.match_scale);
-        let first_height = cells.first().map_or(1.5, |frame| frame.view[0]);
+        // Somebody carries the camera at one height: the median is better than any single fit.
+        let mut heights: Vec<f32> = cells.iter().map(|frame| frame.view[0]).collect();
+        heights.sort_by(f32::total_cmp);
+        let height = heights.get(heights.len() / 2).copied().unwrap_or(ASSUMED_CAMERA_HEIGHT);
         let poses: Vec<FramePose> = cells
             .iter()
             .zip(track.poses.iter().zip(&track.support))
             .map(|(frame, (planar, support))| FramePose {
                 planar: *planar,
-                height: frame.view[0] - first_height,
+                height: 0.0,
                 pitch: frame.view[1],
                 roll: frame.view[2],
                 log_focal: [frame.view[3], frame.view[4]],
@@ -96,15 +101,11 @@ impl AlignedCamera {
             .iter()
             .zip(&poses)
             .map(|(frame, pose)| {
-                frame
-                    .points
-                    .iter()
-                    .map(|p| pose.planar.apply(p.truncate()).extend(p.z - first_height))
-                    .collect()
+                frame.points.iter().map(|p| pose.planar.apply(p.truncate()).extend(p.z - height)).collect()
             })
             .collect();
         let confidence = cells.iter().map(FrameCells::confidence).collect();
-        Ok(AlignedFrames { poses, floor_height: -first_height, points, confidence })
+        Ok(AlignedFrames { poses, floor_height: -height, points, confidence })
     }
 
     /// Mutual best matches of every pair of frames.
@@ -126,13 +127,11 @@ impl AlignedCamera {
             let flat: Vec<f32> = mutual.flatten_all()?.to_vec1()?;
             for (k, &b) in others.iter().enumerate() {
                 let b = b as usize;
-                let matches = mutual_best(&flat[k * n * n..(k + 1) * n * n], n, self.config.min_probability)
-                    .map(|(i, j, probability)| PointMatch {
-                        a: cells[a].points[i].truncate(),
-                        b: cells[b].points[j].truncate(),
-                        weight: probability * harmonic(cells[a].precision[i], cells[b].precision[j]),
-                    })
-                    .collect();
+                let matches =
+                    soft_partners(&flat[k * n * n..(k + 1) * n * n], n, self.config.min_probability)
+                        .into_iter()
+                        .map(|partner| partner.point_match(&cells[a], &cells[b]))
+                        .collect();
                 pairs.push(FramePair { a, b, matches });
             }
         }
@@ -145,27 +144,65 @@ fn harmonic(a: f32, b: f32) -> f32 {
     0.04 * a * b / (a + b).max(1e-6)
 }
 
-/// (row, column, probability) of entries that are the best of both their row and
-/// their column and at least `min_probability`.
-fn mutual_best(
-    probabilities: &[f32],
-    n: usize,
-    min_probability: f32,
-) -> impl Iterator<Item = (usize, usize, f32)> + '_ {
+/// A cell of frame a and the patch of cells of frame b that shows the same place.
+#[derive(Debug, Clone, PartialEq)]
+struct SoftPartner {
+    cell: usize,
+    /// Cells of b with their share of the belief.
+    partners: Vec<(usize, f32)>,
+    /// The belief in the patch as a whole, 0 to 1.
+    probability: f32,
+}
+
+impl SoftPartner {
+    fn point_match(&self, a: &FrameCells, b: &FrameCells) -> PointMatch {
+        let (mut point, mut precision) = (Vec2::ZERO, 0.0);
+        for &(cell, share) in &self.partners {
+            point += b.points[cell].truncate() * share;
+            precision += b.precision[cell] * share;
+        }
+        PointMatch {
+            a: a.points[self.cell].truncate(),
+            b: point,
+            weight: self.probability * harmonic(a.precision[self.cell], precision),
+        }
+    }
+}
+
+/// Partners of the rows of `mutual` (n x n probabilities of mutual partnership): the
+/// best column with its neighbours on the grid, when that column's best row is the
+/// row itself or a neighbour of it.
+fn soft_partners(mutual: &[f32], n: usize, min_probability: f32) -> Vec<SoftPartner> {
+    let side = (n as f64).sqrt().round() as usize;
     let mut best_row = vec![(0usize, 0.0f32); n];
     for i in 0..n {
-        for j in 0..n {
-            let p = probabilities[i * n + j];
-            if p > best_row[j].1 {
-                best_row[j] = (i, p);
+        for (j, best) in best_row.iter_mut().enumerate() {
+            let p = mutual[i * n + j];
+            if p > best.1 {
+                *best = (i, p);
             }
         }
     }
-    (0..n).filter_map(move |i| {
-        let row = &probabilities[i * n..(i + 1) * n];
-        let (j, p) = row.iter().copied().enumerate().max_by(|x, y| x.1.total_cmp(&y.1))?;
-        (p >= min_probability && best_row[j].0 == i).then_some((i, j, p))
-    })
+    let adjacent =
+        |x: usize, y: usize| (x / side).abs_diff(y / side) <= 1 && (x % side).abs_diff(y % side) <= 1;
+    (0..n)
+        .filter_map(|i| {
+            let row = &mutual[i * n..(i + 1) * n];
+            let (best, _) = row.iter().copied().enumerate().max_by(|x, y| x.1.total_cmp(&y.1))?;
+            if !adjacent(best_row[best].0, i) {
+                return None;
+            }
+            // The root of the mutual probability is the mean belief of both sides.
+            let beliefs: Vec<(usize, f32)> =
+                (0..n).filter(|&j| adjacent(j, best)).map(|j| (j, row[j].sqrt())).collect();
+            let probability: f32 = beliefs.iter().map(|(_, p)| p).sum();
+            (probability >= min_probability).then(|| SoftPartner {
+                cell: i,
+                partners: beliefs.into_iter().map(|(j, p)| (j, p / probability)).collect(),
+                probability: probability.min(1.0),
+            })
+        })
+        .collect()
 }
 
 /// Plain numbers of one frame.
@@ -173,22 +210,20 @@ fn mutual_best(
 struct FrameCells {
     points: Vec<Vec3>,
     precision: Vec<f32>,
-    view: [f32; VIEW],
+    view: View,
 }
 
 impl FrameCells {
     fn read(dense: &DenseOutput) -> Result<Vec<Self>> {
         let points: Vec<Vec<Vec<f32>>> = dense.point.to_vec3()?;
         let precisions: Vec<Vec<f32>> = precision(&dense.log_scale)?.to_vec2()?;
-        let views: Vec<Vec<f32>> = dense.view.to_vec2()?;
         Ok(points
             .into_iter()
             .zip(precisions)
-            .zip(views)
-            .map(|((points, precision), view)| Self {
-                points: points.iter().map(|p| Vec3::new(p[0], p[1], p[2])).collect(),
-                precision,
-                view: std::array::from_fn(|k| view[k]),
+            .map(|(points, precision)| {
+                let points: Vec<Vec3> = points.iter().map(|p| Vec3::new(p[0], p[1], p[2])).collect();
+                let view = fit_view(&points, &precision);
+                Self { points, precision, view }
             })
             .collect())
     }
@@ -204,10 +239,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_mutual_best_matches_pass() {
-        let p = [0.9, 0.0, 0.2, 0.8, 0.3, 0.0, 0.0, 0.01, 0.02];
-        let found: Vec<(usize, usize)> = mutual_best(&p, 3, 0.05).map(|(i, j, _)| (i, j)).collect();
-        // Row 1's best column 0 prefers row 0; row 2 is too uncertain.
-        assert_eq!(found, [(0, 0)]);
+    fn partners_gather_neighbours_and_must_be_mutual() {
+        // 3 x 3 grid; cell 0 believes in cells 0 and 1, cell 8 in cell 0, which prefers cell 0.
+        let mut mutual = vec![0.0; 81];
+        mutual[0] = 0.36;
+        mutual[1] = 0.04;
+        mutual[8 * 9] = 0.25;
+        let found = soft_partners(&mutual, 9, 0.1);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].cell, 0);
+        assert!((found[0].probability - 0.8).abs() < 1e-6);
+        assert!((found[0].partners.iter().find(|(j, _)| *j == 1).unwrap().1 - 0.25).abs() < 1e-6);
+        assert!(soft_partners(&mutual, 9, 0.9).is_empty());
     }
 }

@@ -1,6 +1,5 @@
 //! What single frames tell: per sub-cell of every vision token a category, a
-//! colour, a metric point and a matching descriptor; per frame the camera's
-//! height, tilt and focal lengths.
+//! colour, a metric point and a matching descriptor.
 //!
 //! Our own head (not part of Loc3R-VLM): it pre-trains the bundled vision tower
 //! and feeds the camera encoder of kind `aligned`. Every vision token is cut into
@@ -19,9 +18,6 @@ const CELLS_PER_TOKEN: usize = CELLS_PER_SIDE * CELLS_PER_SIDE;
 
 /// Channels of the metric point and of its spread.
 const POINT: usize = 3;
-
-/// Channels of the view: height, pitch, roll, ln focal x, ln focal y.
-pub const VIEW: usize = 5;
 
 /// Sizes and names of the dense head.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,8 +48,6 @@ pub struct DenseOutput {
     pub descriptor: Tensor,
     /// Score of "this cell is not seen in the other frame" (F, n).
     pub unmatched: Tensor,
-    /// Camera height (m), pitch, roll (radians), ln(fx / width), ln(fy / height): (F, 5).
-    pub view: Tensor,
 }
 
 /// The head; see the module.
@@ -65,7 +59,6 @@ pub struct DenseHead {
     cells: Linear,
     descriptor_in: Linear,
     descriptor_out: Linear,
-    view: Linear,
     descriptor_gain: Tensor,
 }
 
@@ -84,7 +77,6 @@ impl DenseHead {
                 CELLS_PER_TOKEN * (config.descriptor_dim + 1),
                 vb.pp("descriptor_out"),
             )?,
-            view: linear(hidden, VIEW, vb.pp("view"))?,
             descriptor_gain: vb.get_with_hints(1, "descriptor_gain", Init::Const(10.0))?,
         })
     }
@@ -110,7 +102,6 @@ impl DenseHead {
         let descriptors = cells_in_raster_order(&self.descriptor_out.forward(&hidden)?)?;
         let direction = descriptors.narrow(D::Minus1, 0, self.config.descriptor_dim)?.contiguous()?;
         let norm = (direction.sqr()?.sum_keepdim(D::Minus1)? + 1e-6)?.sqrt()?;
-        let raw_view = self.view.forward(&tokens.mean(1)?)?;
         Ok(DenseOutput {
             category: cells.narrow(D::Minus1, 0, categories)?,
             color: cells.narrow(D::Minus1, categories, colors)?,
@@ -118,7 +109,6 @@ impl DenseHead {
             log_scale: (raw_scale.clamp(-5.0, 3.0)? - 0.5)?,
             descriptor: direction.broadcast_div(&norm)?,
             unmatched: descriptors.narrow(D::Minus1, self.config.descriptor_dim, 1)?.squeeze(D::Minus1)?,
-            view: affine(&raw_view, &[0.2, 0.2, 0.1, 0.3, 0.3], &[1.5, 0.0, 0.0, -0.1, 0.1])?,
         })
     }
 }
@@ -205,7 +195,6 @@ mod tests {
         assert_eq!(out.color.dims(), [2, 64, 2]);
         assert_eq!(out.point.dims(), [2, 64, 3]);
         assert_eq!(out.unmatched.dims(), [2, 64]);
-        assert_eq!(out.view.dims(), [2, VIEW]);
         let norms: Vec<f32> =
             out.descriptor.sqr().unwrap().sum(2).unwrap().flatten_all().unwrap().to_vec1().unwrap();
         assert!(norms.iter().all(|n| (n - 1.0).abs() < 1e-3));

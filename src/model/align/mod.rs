@@ -7,7 +7,8 @@
 //! ([`dense_head`]). Cells of different frames are matched by learned descriptors
 //! ([`matching`]); what is left between two frames is a turn and a shift on the
 //! floor, which a weighted Procrustes fit solves in closed form ([`planar`]); all
-//! pairs together give the poses of the clip ([`pose_graph`]). The camera token is
+//! pairs together give the poses of the clip ([`pose_graph`]). Height, tilt and focal
+//! lengths come from the rays through the points ([`view_fit`]). The camera token is
 //! the encoded pose ([`pose_code`]).
 
 pub mod aligned;
@@ -16,6 +17,7 @@ pub mod matching;
 pub mod planar;
 pub mod pose_code;
 pub mod pose_graph;
+pub mod view_fit;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +32,7 @@ pub struct AlignConfig {
     pub dense: DenseConfig,
     /// Expected distance of matched points, metres.
     pub match_scale: f32,
-    /// Mutual matches below this probability are left out.
+    /// Matches believed in less than this are left out.
     pub min_probability: f32,
 }
 
@@ -40,7 +42,7 @@ impl AlignConfig {
         Self {
             dense: DenseConfig { categories, colors, descriptor_dim: 32, descriptor_hidden: 256 },
             match_scale: 0.2,
-            min_probability: 0.05,
+            min_probability: 0.15,
         }
     }
 }

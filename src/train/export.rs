@@ -1,0 +1,37 @@
+//! From a run to a checkpoint folder that the product loads.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+
+use super::joint_stage::TRAINING_ONLY_PREFIX;
+use super::pipeline::TrainedModel;
+use super::words::tokenizer_of;
+use super::{RunDir, StageKind, TrainConfig, TrainError};
+use crate::model::checkpoint;
+
+/// Writes the newest joint checkpoint of a run to `folder` (weights in f16).
+///
+/// # Errors
+/// When the run has no joint checkpoint, or the folder cannot be written.
+pub fn export(run: &RunDir, config: &TrainConfig, folder: &Path) -> Result<PathBuf, TrainError> {
+    let stage = StageKind::Joint.name();
+    if run.progress(stage)?.is_none() {
+        return Err(TrainError::MissingStage { stage: "export", needs: stage });
+    }
+    let model = TrainedModel::new(config)?;
+    // Names of a fresh model: what only training needs, or an older version had, stays behind.
+    let names: Vec<String> = model.variables.tensors().into_keys().collect();
+    run.load_variables(&model.variables, &Device::Cpu)?;
+    let mut all = model.variables.tensors();
+    let tensors: BTreeMap<String, Tensor> = names
+        .into_iter()
+        .filter(|name| !name.starts_with(TRAINING_ONLY_PREFIX))
+        .filter_map(|name| all.remove(&name).map(|tensor| (name, tensor)))
+        .collect();
+    let tokenizer = tokenizer_of(run, config, &model.config)?;
+    checkpoint::save(folder, &model.config, &tokenizer, &tensors, DType::F16)
+        .map_err(|error| TrainError::File { path: folder.to_owned(), reason: error.to_string() })?;
+    Ok(folder.to_owned())
+}

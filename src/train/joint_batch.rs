@@ -1,0 +1,204 @@
+//! A batch of the joint stage: clips with packed questions as tensors.
+//!
+//! Shapes: B clips, F frames, N patches, M pooled tokens of a clip, K questions a
+//! clip, L tokens of the longest question, S = B K L rows of all questions.
+
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+use super::TrainError;
+use super::config::{CameraSource, JointConfig};
+use super::feed::BatchSource;
+use super::joint_sample::{JointSample, Suffix, noisy_poses};
+use super::pool::ClipPool;
+use crate::geometry::BevPoint;
+use crate::model::align::pose_code::pose_code;
+
+/// What one step trains on.
+#[derive(Debug, Clone)]
+pub struct JointBatch {
+    /// Tower features (B, F, N, D).
+    pub features: Tensor,
+    /// Camera tokens (B, F, c); `None` without.
+    pub cameras: Option<Tensor>,
+    /// Layout targets (B, M, 2), 0 where unknown.
+    pub layout: Tensor,
+    /// 1 where the target is known, (B, M).
+    pub layout_known: Tensor,
+    /// Questions behind each clip.
+    pub copies: usize,
+    /// Token ids (B K, L), padded with 0.
+    pub ids: Tensor,
+    /// Supervised rows among S.
+    pub rows: SuffixRows,
+}
+
+/// Rows of the flattened suffixes (S) that carry a target, with the targets.
+#[derive(Debug, Clone, Default)]
+pub struct SuffixRows {
+    /// Rows before each answer token, and that token.
+    pub answer: Vec<(u32, i64)>,
+    /// First answer row of every question (index into `answer`), for whole-answer figures.
+    pub answer_starts: Vec<usize>,
+    /// `<Pos>` rows and positions in metres.
+    pub position: Vec<(u32, BevPoint)>,
+    /// `<Ori>` rows and headings in radians.
+    pub orientation: Vec<(u32, f64)>,
+    /// Rows of nouns and the places they name.
+    pub mentions: Vec<(u32, BevPoint)>,
+}
+
+/// Builds batches from a pool of samples.
+#[derive(Debug)]
+pub struct JointSource {
+    /// Where samples come from.
+    pub pool: ClipPool<JointSample>,
+    /// Camera tokens, questions.
+    pub joint: JointConfig,
+    /// Width of a camera token.
+    pub token_dim: usize,
+    /// Decides noise and the choice of questions.
+    pub seed: u64,
+}
+
+impl BatchSource for JointSource {
+    type Batch = JointBatch;
+
+    fn batch(&mut self, step: u64) -> Result<JointBatch, TrainError> {
+        let samples = self.pool.clips(step)?;
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ step.wrapping_mul(0xd134_2543_de82_ef95));
+        Ok(joint_batch(&samples, &self.joint, self.token_dim, Some(&mut rng))?)
+    }
+}
+
+/// The batch of some samples; without a generator, poses have no noise and the
+/// first questions are taken.
+pub fn joint_batch(
+    samples: &[Arc<JointSample>],
+    joint: &JointConfig,
+    token_dim: usize,
+    mut rng: Option<&mut ChaCha8Rng>,
+) -> candle_core::Result<JointBatch> {
+    let device = Device::Cpu;
+    let features: Vec<&Tensor> = samples.iter().map(|sample| &sample.features).collect();
+    let cameras = match joint.camera {
+        CameraSource::None => None,
+        source => {
+            let tokens = samples
+                .iter()
+                .map(|sample| camera_tokens(sample, source, joint, token_dim, rng.as_deref_mut()))
+                .collect::<candle_core::Result<Vec<_>>>()?;
+            Some(Tensor::stack(&tokens, 0)?)
+        }
+    };
+    let count = samples.len();
+    let tokens = samples.first().map_or(0, |sample| sample.targets.len());
+    let targets = samples.iter().flat_map(|sample| &sample.targets);
+    let known: Vec<f32> = targets.clone().map(|target| f32::from(u8::from(target.is_some()))).collect();
+    let layout: Vec<f32> =
+        targets.flat_map(|target| target.map_or([0.0; 2], |point| [point.x, point.y])).collect();
+    let chosen: Vec<&Suffix> = samples
+        .iter()
+        .flat_map(|sample| choose(&sample.suffixes, joint.situations, rng.as_deref_mut()))
+        .collect();
+    let (ids, rows) = suffix_rows(&chosen, &device)?;
+    Ok(JointBatch {
+        features: Tensor::stack(&features, 0)?,
+        cameras,
+        layout: Tensor::from_vec(layout, (count, tokens, 2), &device)?,
+        layout_known: Tensor::from_vec(known, (count, tokens), &device)?,
+        copies: chosen.len() / count.max(1),
+        ids,
+        rows,
+    })
+}
+
+fn camera_tokens(
+    sample: &JointSample,
+    source: CameraSource,
+    joint: &JointConfig,
+    width: usize,
+    rng: Option<&mut ChaCha8Rng>,
+) -> candle_core::Result<Tensor> {
+    let mut poses =
+        if source == CameraSource::Truth { &sample.true_poses } else { &sample.estimated_poses }.clone();
+    let mut blank = false;
+    if let Some(rng) = rng {
+        if source == CameraSource::Truth {
+            poses = noisy_poses(&poses, joint.pose_noise, &mut || normal(rng));
+        }
+        blank = rng.random_bool(joint.camera_dropout);
+    }
+    let codes: Vec<f32> =
+        poses.iter().flat_map(|pose| if blank { vec![0.0; width] } else { pose_code(pose, width) }).collect();
+    Tensor::from_vec(codes, (poses.len(), width), &Device::Cpu)
+}
+
+/// `count` questions; some come twice when there are fewer.
+fn choose<'a>(suffixes: &'a [Suffix], count: usize, rng: Option<&mut ChaCha8Rng>) -> Vec<&'a Suffix> {
+    let start = rng.map_or(0, |rng| rng.random_range(0..suffixes.len().max(1)));
+    (0..count).filter_map(|k| suffixes.get((start + k) % suffixes.len().max(1))).collect()
+}
+
+fn suffix_rows(suffixes: &[&Suffix], device: &Device) -> candle_core::Result<(Tensor, SuffixRows)> {
+    let length = suffixes.iter().map(|suffix| suffix.ids.len()).max().unwrap_or(1);
+    let mut ids = vec![0u32; suffixes.len() * length];
+    let mut rows = SuffixRows::default();
+    for (k, suffix) in suffixes.iter().enumerate() {
+        let first = k * length;
+        ids[first..first + suffix.ids.len()].copy_from_slice(&suffix.ids);
+        rows.answer_starts.push(rows.answer.len());
+        for at in suffix.answer..suffix.ids.len() {
+            rows.answer.push(((first + at - 1) as u32, i64::from(suffix.ids[at])));
+        }
+        if let Some(situation) = suffix.situation {
+            rows.position.push(((first + suffix.position) as u32, situation.position));
+            let heading = f64::from(situation.orientation.radians());
+            rows.orientation.push(((first + suffix.orientation) as u32, heading));
+        }
+        rows.mentions
+            .extend(suffix.mentions.iter().map(|mention| ((first + mention.token) as u32, mention.position)));
+    }
+    Ok((Tensor::from_vec(ids, (suffixes.len(), length), device)?, rows))
+}
+
+/// A standard normal number (Box-Muller).
+fn normal(rng: &mut ChaCha8Rng) -> f32 {
+    let radius = (-2.0 * rng.random_range(f32::MIN_POSITIVE..1.0f32).ln()).sqrt();
+    radius * rng.random_range(0.0..std::f32::consts::TAU).cos()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geometry::Orientation;
+    use crate::qa::Situation;
+    use crate::train::joint_sample::MentionTarget;
+
+    #[test]
+    fn rows_point_at_the_right_tokens() {
+        let short = Suffix {
+            ids: vec![5, 1, 2, 9, 8],
+            answer: 3,
+            position: 1,
+            orientation: 2,
+            situation: Some(Situation {
+                position: BevPoint::new(1.0, 2.0),
+                orientation: Orientation::from_radians(0.5),
+            }),
+            mentions: vec![MentionTarget { token: 0, position: BevPoint::new(3.0, 4.0) }],
+        };
+        let long =
+            Suffix { ids: vec![5, 1, 2, 9, 8, 7], situation: None, mentions: Vec::new(), ..short.clone() };
+        let (ids, rows) = suffix_rows(&[&short, &long], &Device::Cpu).unwrap();
+        assert_eq!(ids.dims(), [2, 6]);
+        // Row 2 predicts token 9, row 3 token 8; the second question starts at row 6.
+        assert_eq!(rows.answer, [(2, 9), (3, 8), (8, 9), (9, 8), (10, 7)]);
+        assert_eq!(rows.answer_starts, [0, 2]);
+        assert_eq!(rows.position, [(1, BevPoint::new(1.0, 2.0))]);
+        assert_eq!(rows.mentions, [(0, BevPoint::new(3.0, 4.0))]);
+    }
+}

@@ -1,0 +1,108 @@
+//! Figures of the joint stage on held-out rooms.
+
+use candle_core::{D, Result, Tensor};
+
+use super::Metrics;
+use super::joint_batch::{JointBatch, SuffixRows};
+use crate::geometry::{BevPoint, OrientationHistogram, wrap_angle};
+
+/// Errors collected over batches.
+#[derive(Debug, Default)]
+pub struct JointFigures {
+    layout: Vec<f32>,
+    position: Vec<f32>,
+    heading: Vec<f32>,
+    mention: Vec<f32>,
+    answers: usize,
+    answers_right: usize,
+}
+
+impl JointFigures {
+    /// Layout means (B, M, 2).
+    pub fn add_layout(&mut self, mean: &Tensor, batch: &JointBatch) -> Result<()> {
+        let distance =
+            (mean - &batch.layout)?.sqr()?.sum(D::Minus1)?.sqrt()?.flatten_all()?.to_vec1::<f32>()?;
+        let known = batch.layout_known.flatten_all()?.to_vec1::<f32>()?;
+        self.layout.extend(distance.iter().zip(&known).filter(|(_, known)| **known > 0.0).map(|(d, _)| *d));
+        Ok(())
+    }
+
+    /// Answer logits (n, vocabulary): an answer is right when every token is the most likely one.
+    pub fn add_answers(&mut self, logits: &Tensor, rows: &SuffixRows) -> Result<()> {
+        let best = logits.argmax(D::Minus1)?.to_vec1::<u32>()?;
+        let ends = rows.answer_starts.iter().skip(1).copied().chain(std::iter::once(rows.answer.len()));
+        for (start, end) in rows.answer_starts.iter().copied().zip(ends) {
+            if start < end {
+                let right = (start..end).all(|k| i64::from(best[k]) == rows.answer[k].1);
+                self.answers += 1;
+                self.answers_right += usize::from(right);
+            }
+        }
+        Ok(())
+    }
+
+    /// Position means (n, 2) and heading probabilities (n, 36).
+    pub fn add_situations(&mut self, mean: &Tensor, probabilities: &Tensor, rows: &SuffixRows) -> Result<()> {
+        self.position.extend(distances(mean, &rows.position)?);
+        for (bins, (_, truth)) in probabilities.to_vec2::<f32>()?.into_iter().zip(&rows.orientation) {
+            let (found, _) = OrientationHistogram(bins).circular_mean();
+            self.heading.push(wrap_angle(found.radians() - *truth as f32).abs());
+        }
+        Ok(())
+    }
+
+    /// Means of named places (n, 2).
+    pub fn add_mentions(&mut self, mean: &Tensor, rows: &SuffixRows) -> Result<()> {
+        self.mention.extend(distances(mean, &rows.mentions)?);
+        Ok(())
+    }
+
+    /// Medians and shares.
+    pub fn metrics(mut self) -> Metrics {
+        let below = |values: &[f32], limit: f32| {
+            let count = values.iter().filter(|value| **value < limit).count();
+            count as f64 / values.len().max(1) as f64
+        };
+        let mut metrics = Metrics::from([
+            ("layout_share_below_0.5m".to_owned(), below(&self.layout, 0.5)),
+            ("position_acc_0.5m".to_owned(), below(&self.position, 0.5)),
+            ("position_acc_1m".to_owned(), below(&self.position, 1.0)),
+            ("heading_acc_15deg".to_owned(), below(&self.heading, 15f32.to_radians())),
+            ("heading_acc_30deg".to_owned(), below(&self.heading, 30f32.to_radians())),
+            ("answer_exact".to_owned(), self.answers_right as f64 / self.answers.max(1) as f64),
+        ]);
+        for (name, values) in [
+            ("layout_error_m", &mut self.layout),
+            ("position_error_m", &mut self.position),
+            ("mention_error_m", &mut self.mention),
+        ] {
+            values.sort_by(f32::total_cmp);
+            metrics.insert(name.to_owned(), f64::from(values.get(values.len() / 2).copied().unwrap_or(0.0)));
+        }
+        metrics
+    }
+}
+
+fn distances(mean: &Tensor, targets: &[(u32, BevPoint)]) -> Result<Vec<f32>> {
+    let found = mean.to_vec2::<f32>()?;
+    Ok(found.iter().zip(targets).map(|(f, (_, truth))| BevPoint::new(f[0], f[1]).distance(*truth)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn an_answer_counts_only_as_a_whole() {
+        let rows = SuffixRows {
+            answer: vec![(0, 1), (1, 0), (2, 1)],
+            answer_starts: vec![0, 2],
+            ..SuffixRows::default()
+        };
+        let logits = Tensor::new(&[[0f32, 1.0], [0.0, 1.0], [0.0, 1.0]], &Device::Cpu).unwrap();
+        let mut figures = JointFigures::default();
+        figures.add_answers(&logits, &rows).unwrap();
+        assert!((figures.metrics()["answer_exact"] - 0.5).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,242 @@
+//! One clip as the joint stage uses it: the frozen tower's features, camera poses,
+//! layout targets and tokenised questions. Made once per clip, used several times.
+
+use candle_core::{Device, Tensor};
+use glam::Vec2;
+
+use super::TrainError;
+use super::clip::{Clip, ClipMaker};
+use super::pixels::pixel_tensor;
+use crate::geometry::BevPoint;
+use crate::model::align::AlignedCamera;
+use crate::model::align::planar::PlanarPose;
+use crate::model::align::pose_code::FramePose;
+use crate::model::prompt::{FrameTimes, PromptQuestion, PromptText, choice_letter};
+use crate::model::tokenizer::TextTokenizer;
+use crate::model::{ModelConfig, Network};
+use crate::qa::{AnswerKey, Question, Situation};
+use crate::synth::SynthQuestion;
+
+/// A noun in the text and the place of what it names.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MentionTarget {
+    /// Index of the noun's last token among the ids.
+    pub token: usize,
+    /// Centre of the object, bev space of the clip.
+    pub position: BevPoint,
+}
+
+/// A question as token ids behind the video.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Suffix {
+    /// Text after the video with the right answer.
+    pub ids: Vec<u32>,
+    /// Index of the first answer token; the answer reaches to the end.
+    pub answer: usize,
+    /// Index of `<Pos>`.
+    pub position: usize,
+    /// Index of `<Ori>`.
+    pub orientation: usize,
+    /// Where the described person is; `None` for questions about the whole room.
+    pub situation: Option<Situation>,
+    /// Named objects.
+    pub mentions: Vec<MentionTarget>,
+}
+
+/// A clip of the joint stage.
+#[derive(Debug, Clone)]
+pub struct JointSample {
+    /// Output of the frozen tower, (F, N, D).
+    pub features: Tensor,
+    /// True poses.
+    pub true_poses: Vec<FramePose>,
+    /// Poses of the camera encoder.
+    pub estimated_poses: Vec<FramePose>,
+    /// Bev position per pooled token, frame-major.
+    pub targets: Vec<Option<BevPoint>>,
+    /// The questions.
+    pub suffixes: Vec<Suffix>,
+}
+
+/// Makes samples with the frozen parts of the network.
+#[derive(Debug, Clone)]
+pub struct SampleMaker {
+    /// Rooms and pictures.
+    pub clips: ClipMaker,
+    /// Sizes and prompt.
+    pub model: ModelConfig,
+    /// Its vision tower is used.
+    pub network: Network,
+    /// Estimates poses.
+    pub camera: AlignedCamera,
+    /// Words to ids.
+    pub tokenizer: TextTokenizer,
+    /// Whether pictures are varied.
+    pub augment: bool,
+}
+
+impl SampleMaker {
+    /// The sample of a scene seed.
+    pub fn make(&self, seed: u64) -> Result<JointSample, TrainError> {
+        let clip = self.clips.make(seed);
+        let pictures: Vec<&[u8]> = clip.views.iter().map(|view| view.rgb.as_slice()).collect();
+        let side = self.model.vision.image_size;
+        let pixels = pixel_tensor(&pictures, side, self.augment.then_some(seed), &Device::Cpu)?;
+        let features = self.network.vision.forward(&pixels)?.detach();
+        let estimated_poses = self.camera.align(&features)?.poses;
+        Ok(JointSample {
+            features,
+            true_poses: true_poses(&clip),
+            estimated_poses,
+            targets: clip.views.iter().flat_map(|view| view.targets.iter().copied()).collect(),
+            suffixes: self.suffixes(&clip)?,
+        })
+    }
+
+    fn suffixes(&self, clip: &Clip) -> Result<Vec<Suffix>, TrainError> {
+        let mut suffixes = clip
+            .questions
+            .iter()
+            .filter_map(|question| self.suffix(question, &clip.objects).transpose())
+            .collect::<Result<Vec<_>, _>>()?;
+        if suffixes.is_empty() {
+            // A clip without questions still supervises the layout.
+            suffixes.push(Suffix {
+                ids: vec![self.tokenizer.position_id, self.tokenizer.orientation_id],
+                answer: 2,
+                position: 0,
+                orientation: 1,
+                situation: None,
+                mentions: Vec::new(),
+            });
+        }
+        Ok(suffixes)
+    }
+
+    /// `None` when the tokenizer does not keep the situation tokens apart.
+    fn suffix(&self, question: &SynthQuestion, objects: &[BevPoint]) -> Result<Option<Suffix>, TrainError> {
+        let asked = &question.labeled.question;
+        let tail = prompt_of(&self.model, asked).tail;
+        let encode = |text: &str| {
+            self.tokenizer.encode(text).map_err(|error| TrainError::Data { reason: error.to_string() })
+        };
+        let mut ids = encode(&tail)?;
+        let answer = ids.len();
+        let index_of = |id: u32| ids.iter().position(|&token| token == id);
+        let (Some(position), Some(orientation)) =
+            (index_of(self.tokenizer.position_id), index_of(self.tokenizer.orientation_id))
+        else {
+            return Ok(None);
+        };
+        let mut mentions = Vec::new();
+        if let Some(start) = asked.situation_text.as_deref().and_then(|text| tail.find(text.trim())) {
+            for mention in &question.mentions {
+                let place = objects.get(mention.object.0 as usize);
+                if let (Some(text), Some(&position)) = (tail.get(..start + mention.end), place) {
+                    mentions.push(MentionTarget { token: encode(text)?.len().saturating_sub(1), position });
+                }
+            }
+        }
+        ids.extend(encode(&PromptText::completion(&answer_text(asked, &question.labeled.key)))?);
+        let situation = question.labeled.situation;
+        Ok(Some(Suffix { ids, answer, position, orientation, situation, mentions }))
+    }
+}
+
+/// The prompt of a question.
+pub fn prompt_of(model: &ModelConfig, question: &Question) -> PromptText {
+    let times = FrameTimes { duration_secs: 0.0, frame_secs: Vec::new() };
+    let words = PromptQuestion {
+        situation: question.situation_text.as_deref(),
+        question: &question.text,
+        choices: &question.choices,
+    };
+    PromptText::new(&model.prompt, &times, words)
+}
+
+/// What the model is taught to say.
+pub fn answer_text(question: &Question, key: &AnswerKey) -> String {
+    match key {
+        AnswerKey::Text(texts) => texts.first().cloned().unwrap_or_default(),
+        AnswerKey::Choice(index) if *index < question.choices.len() => choice_letter(*index).to_string(),
+        AnswerKey::Choice(_) => String::new(),
+        AnswerKey::Number(number) if number.fract().abs() < 1e-6 => format!("{number:.0}"),
+        AnswerKey::Number(number) => format!("{number:.1}"),
+    }
+}
+
+fn true_poses(clip: &Clip) -> Vec<FramePose> {
+    let first_height = clip.views.first().map_or(0.0, |view| view.view[0]);
+    clip.views
+        .iter()
+        .map(|view| FramePose {
+            planar: view.planar,
+            height: view.view[0] - first_height,
+            pitch: view.view[1],
+            roll: view.view[2],
+            log_focal: [view.view[3], view.view[4]],
+            support: 20.0,
+        })
+        .collect()
+}
+
+/// `poses` with an error that grows along the clip, as that of an estimate does:
+/// `shift` metres and `yaw` radians at the end, standard deviation.
+pub fn noisy_poses(
+    poses: &[FramePose],
+    (shift, yaw): (f32, f32),
+    normal: &mut dyn FnMut() -> f32,
+) -> Vec<FramePose> {
+    let step = 1.0 / (poses.len().max(1) as f32).sqrt();
+    let mut drift = PlanarPose::IDENTITY;
+    poses
+        .iter()
+        .enumerate()
+        .map(|(k, pose)| {
+            if k > 0 {
+                drift.shift += Vec2::new(normal(), normal()) * (shift * step);
+                drift.yaw += normal() * yaw * step;
+            }
+            let planar =
+                PlanarPose { shift: pose.planar.shift + drift.shift, yaw: pose.planar.yaw + drift.yaw };
+            let support = pose.support * (0.8 * normal()).exp();
+            FramePose { planar, height: pose.height + 0.03 * normal(), support, ..*pose }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::qa::QuestionKind;
+
+    #[test]
+    fn answers_are_written_as_people_write_them() {
+        let question = Question {
+            kind: QuestionKind::ObjectRelDistance,
+            text: "Which is closest?".to_owned(),
+            situation_text: None,
+            choices: vec!["bed".to_owned(), "lamp".to_owned()],
+        };
+        assert_eq!(answer_text(&question, &AnswerKey::Choice(1)), "B");
+        assert_eq!(answer_text(&question, &AnswerKey::Number(3.0)), "3");
+        assert_eq!(answer_text(&question, &AnswerKey::Number(2.26)), "2.3");
+        assert_eq!(answer_text(&question, &AnswerKey::Text(vec!["yes".to_owned()])), "yes");
+    }
+
+    #[test]
+    fn noise_leaves_the_first_frame_and_grows() {
+        let pose = FramePose {
+            planar: PlanarPose::IDENTITY,
+            height: 0.0,
+            pitch: 0.0,
+            roll: 0.0,
+            log_focal: [0.0; 2],
+            support: 1.0,
+        };
+        let noisy = noisy_poses(&[pose; 9], (0.3, 0.1), &mut || 1.0);
+        assert_eq!(noisy[0].planar, PlanarPose::IDENTITY);
+        assert!((noisy[8].planar.shift.x - 0.8).abs() < 1e-5);
+        assert!(noisy[4].planar.yaw < noisy[8].planar.yaw);
+    }
+}

@@ -1,0 +1,264 @@
+//! The joint objective (Loc3R-VLM, section on training) on the frozen tower and
+//! camera encoder: projector, `f_cam`, language model and heads learn to answer,
+//! to lay the vision tokens out on the map and to find the described situation.
+//!
+//! Ours: several questions are packed behind one video through the expandable
+//! key-value cache; spatial weights are higher than the paper's, which do not move
+//! a model that starts from nothing; nouns of the situation text predict, at a
+//! middle layer, where the object is that they name.
+
+use std::sync::{Arc, OnceLock};
+
+use candle_core::{D, DType, Device, Tensor, Var};
+use candle_nn::Module as _;
+use rayon::prelude::*;
+
+use super::config::{CameraSource, TrainConfig};
+use super::joint_batch::{JointBatch, JointSource, joint_batch};
+use super::joint_figures::JointFigures;
+use super::joint_sample::{JointSample, SampleMaker};
+use super::loss::{GaussianNll, OrientationLoss, cross_entropy};
+use super::pool::{ClipPool, PoolRule};
+use super::stage::{Stage, StepLoss};
+use super::{Metrics, StageKind, TrainError, Variables};
+use crate::geometry::BevPoint;
+use crate::model::heads::GaussianOutput;
+use crate::model::layers::{Linear, linear};
+use crate::model::qwen2::{KvCache, PassOptions};
+use crate::model::sequence::VisualLayout;
+
+/// Names of variables that only training needs start with this.
+pub const TRAINING_ONLY_PREFIX: &str = "training.";
+
+/// The joint stage.
+pub struct JointStage {
+    config: TrainConfig,
+    maker: Arc<SampleMaker>,
+    variables: Variables,
+    mention_head: Linear,
+    head_ids: Vec<u32>,
+    held_out: OnceLock<Vec<Arc<JointSample>>>,
+}
+
+/// Predictions of a batch.
+pub struct JointOutput {
+    /// Layout of the patch tokens, (B, M, 2) each.
+    pub layout: GaussianOutput,
+    /// Final rows of the questions, flattened to (S, h).
+    pub rows: Tensor,
+    /// Rows after the mention layer, (S, h).
+    pub middle: Tensor,
+}
+
+impl JointStage {
+    /// The stage for the frozen parts in `maker`.
+    pub fn new(config: &TrainConfig, maker: SampleMaker, variables: &Variables) -> Result<Self, TrainError> {
+        let builder = variables.builder(&Device::Cpu);
+        let width = maker.model.language.hidden_size;
+        let mention_head =
+            linear(width, 4, true, &builder.pp(TRAINING_ONLY_PREFIX.trim_end_matches('.')).pp("mention"))?;
+        let question = crate::qa::Question {
+            kind: crate::qa::QuestionKind::What,
+            text: String::new(),
+            situation_text: None,
+            choices: Vec::new(),
+        };
+        let head = super::joint_sample::prompt_of(&maker.model, &question).head;
+        let head_ids =
+            maker.tokenizer.encode(&head).map_err(|error| TrainError::Data { reason: error.to_string() })?;
+        Ok(Self {
+            config: config.clone(),
+            maker: Arc::new(maker),
+            variables: variables.clone(),
+            mention_head,
+            head_ids,
+            held_out: OnceLock::new(),
+        })
+    }
+
+    /// Runs videos and questions through the network.
+    pub fn forward(&self, batch: &JointBatch) -> candle_core::Result<JointOutput> {
+        let network = &self.maker.network;
+        let (clips, frames, _, _) = batch.features.dims4()?;
+        let video =
+            VisualLayout { camera: batch.cameras.is_some(), ..VisualLayout::new(&self.maker.model, frames) };
+        let pooled = network.projector.forward(&batch.features)?; // (B, F, n, h)
+        let cameras = match &batch.cameras {
+            Some(tokens) => network.project_cameras(tokens)?,
+            None => None,
+        };
+        let visual = network.projector.arrange(&pooled, cameras.as_ref(), &video)?;
+        let head = Tensor::from_slice(&self.head_ids, (1, self.head_ids.len()), &Device::Cpu)?;
+        let head = network.language.embed(&head)?.broadcast_left(clips)?.squeeze(1)?;
+        let mut cache = KvCache::new();
+        let prefix = Tensor::cat(&[head, visual], 1)?;
+        let hidden = network.language.forward_with(&prefix, &mut cache, PassOptions::default())?;
+        let start = self.head_ids.len() as u32;
+        let patches: Vec<u32> = video.patches().into_iter().map(|offset| offset + start).collect();
+        let patches = Tensor::from_vec(patches, video.patches().len(), &Device::Cpu)?;
+        let patch_rows = network.head_rows(&hidden).index_select(&patches, 1)?; // (B, M, h)
+        let layout = network.heads.layout(&patch_rows)?;
+
+        let mut cache = cache.expand(batch.copies)?;
+        let suffix = network.language.embed(&batch.ids)?; // (B K, L, h)
+        let options = PassOptions { tap: Some(self.config.joint.mention_layer), ..PassOptions::default() };
+        let hidden = network.language.forward_with(&suffix, &mut cache, options)?;
+        let rows = network.head_rows(&hidden).flatten(0, 1)?;
+        let middle = match &hidden.tapped {
+            Some(tapped) => tapped.flatten(0, 1)?,
+            None => rows.clone(),
+        };
+        Ok(JointOutput { layout, rows, middle })
+    }
+
+    /// Where nouns say their objects are; rows (n, h) of the middle layer.
+    fn mentioned(&self, rows: &Tensor) -> candle_core::Result<GaussianOutput> {
+        let scale = (rows.sqr()?.mean_keepdim(D::Minus1)? + 1e-6)?.sqrt()?;
+        let output = self.mention_head.forward(&rows.broadcast_div(&scale)?)?;
+        Ok(GaussianOutput { mean: output.narrow(D::Minus1, 0, 2)?, raw: output.narrow(D::Minus1, 2, 2)? })
+    }
+
+    fn terms(&self, batch: &JointBatch) -> candle_core::Result<Vec<(&'static str, Tensor, f64)>> {
+        let weights = self.config.joint.weights;
+        let heads = &self.maker.network.heads;
+        let output = self.forward(batch)?;
+        let nll = GaussianNll::default();
+        let layout = &output.layout;
+        let mut terms = vec![(
+            "layout",
+            nll.layout(&layout.mean, &layout.raw, &batch.layout, &batch.layout_known)?,
+            weights.layout,
+        )];
+        let rows = &batch.rows;
+        if !rows.answer.is_empty() {
+            let logits = self.maker.network.language.logits(&pick(&output.rows, &rows.answer)?)?;
+            let labels = Tensor::from_iter(rows.answer.iter().map(|(_, token)| *token), &Device::Cpu)?;
+            terms.push(("answer", cross_entropy(&logits, &labels)?, weights.answer));
+        }
+        if !rows.position.is_empty() {
+            let position = heads.position(&pick(&output.rows, &rows.position)?)?;
+            let target = points(&rows.position)?;
+            terms.push(("position", nll.mean(&position.mean, &position.raw, &target)?, weights.situation));
+            let logits = heads.orientation(&pick(&output.rows, &rows.orientation)?)?;
+            let headings: Vec<f64> = rows.orientation.iter().map(|(_, heading)| *heading).collect();
+            let loss = OrientationLoss::default().mean(&logits, &headings)?;
+            terms.push(("orientation", loss, weights.situation * weights.orientation));
+        }
+        if !rows.mentions.is_empty() && weights.mention > 0.0 {
+            let found = self.mentioned(&pick(&output.middle, &rows.mentions)?)?;
+            let target = points(&rows.mentions)?;
+            terms.push(("mention", nll.mean(&found.mean, &found.raw, &target)?, weights.mention));
+        }
+        Ok(terms)
+    }
+
+    fn held_out(&self) -> Result<&[Arc<JointSample>], TrainError> {
+        if let Some(samples) = self.held_out.get() {
+            return Ok(samples);
+        }
+        let validation = self.config.validation;
+        let maker = SampleMaker { augment: false, ..(*self.maker).clone() };
+        let samples = (validation.first_seed..validation.first_seed + validation.clips)
+            .into_par_iter()
+            .map(|seed| maker.make(seed).map(Arc::new))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(self.held_out.get_or_init(|| samples))
+    }
+
+    fn figures(&self, source: CameraSource) -> Result<Metrics, TrainError> {
+        let mut figures = JointFigures::default();
+        let joint = super::config::JointConfig { camera: source, ..self.config.joint };
+        for samples in self.held_out()?.chunks(2) {
+            let batch = joint_batch(samples, &joint, self.maker.model.camera_token_dim, None)?;
+            let output = self.forward(&batch)?;
+            figures.add_layout(&output.layout.mean, &batch)?;
+            let heads = &self.maker.network.heads;
+            let rows = &batch.rows;
+            if !rows.answer.is_empty() {
+                figures.add_answers(
+                    &self.maker.network.language.logits(&pick(&output.rows, &rows.answer)?)?,
+                    rows,
+                )?;
+            }
+            if !rows.position.is_empty() {
+                let position = heads.position(&pick(&output.rows, &rows.position)?)?;
+                let logits = heads.orientation(&pick(&output.rows, &rows.orientation)?)?;
+                let probabilities = candle_nn::ops::softmax(&logits, D::Minus1)?;
+                figures.add_situations(&position.mean, &probabilities, rows)?;
+            }
+            if !rows.mentions.is_empty() {
+                figures.add_mentions(&self.mentioned(&pick(&output.middle, &rows.mentions)?)?.mean, rows)?;
+            }
+        }
+        Ok(figures.metrics())
+    }
+}
+
+impl Stage for JointStage {
+    type Source = JointSource;
+
+    fn kind(&self) -> StageKind {
+        StageKind::Joint
+    }
+
+    fn steps(&self) -> u64 {
+        self.config.joint.steps
+    }
+
+    fn learning_rate(&self) -> f64 {
+        self.config.joint.learning_rate
+    }
+
+    fn trainable(&self) -> Vec<(String, Var)> {
+        self.variables.trained_by(StageKind::Joint)
+    }
+
+    fn source(&self) -> JointSource {
+        let joint = self.config.joint;
+        let rule = PoolRule {
+            seed: self.config.seed.wrapping_mul(31).wrapping_add(StageKind::Joint as u64),
+            clips: joint.clips,
+            reuse: joint.reuse,
+            pool_steps: joint.pool_steps,
+            seed_limit: self.config.validation.first_seed,
+        };
+        let maker = Arc::clone(&self.maker);
+        JointSource {
+            pool: ClipPool::new(rule, move |seed| maker.make(seed)),
+            joint,
+            token_dim: self.maker.model.camera_token_dim,
+            seed: self.config.seed,
+        }
+    }
+
+    fn loss(&self, batch: &JointBatch) -> Result<StepLoss, TrainError> {
+        let (clips, frames, _, _) = batch.features.dims4()?;
+        let terms = self.terms(batch)?;
+        let mut total = Tensor::zeros((), DType::F32, &Device::Cpu)?;
+        for (_, term, weight) in &terms {
+            total = (total + (term * *weight)?)?;
+        }
+        let terms = terms.into_iter().map(|(name, term, _)| (name, term.detach())).collect();
+        Ok(StepLoss { total, terms, frames: clips * frames })
+    }
+
+    fn validate(&self) -> Result<Metrics, TrainError> {
+        let source = self.config.joint.camera;
+        let mut metrics = self.figures(source)?;
+        if source == CameraSource::Truth {
+            let estimated = self.figures(CameraSource::Estimated)?;
+            metrics.extend(estimated.into_iter().map(|(name, value)| (format!("estimated_{name}"), value)));
+        }
+        Ok(metrics)
+    }
+}
+
+/// The rows named first in `targets`, (n, h).
+fn pick<T>(rows: &Tensor, targets: &[(u32, T)]) -> candle_core::Result<Tensor> {
+    rows.index_select(&Tensor::from_iter(targets.iter().map(|(row, _)| *row), &Device::Cpu)?, 0)
+}
+
+fn points(targets: &[(u32, BevPoint)]) -> candle_core::Result<Tensor> {
+    let flat: Vec<f32> = targets.iter().flat_map(|(_, point)| [point.x, point.y]).collect();
+    Tensor::from_vec(flat, (targets.len(), 2), &Device::Cpu)
+}

@@ -1,0 +1,151 @@
+//! The trainer on the tiny preset: every variable learns, one batch can be learned by
+//! heart, a stopped run goes on with the identical next step.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use candle_core::{DType, Device};
+use loc3r::train::feed::BatchSource as _;
+use loc3r::train::joint_stage::JointStage;
+use loc3r::train::optimizer::AdamW;
+use loc3r::train::pipeline::{self, TrainedModel};
+use loc3r::train::stage::Stage;
+use loc3r::train::{
+    Metrics, RunDir, StageKind, TrainConfig, TrainError, TrainEvent, dense_stage::DenseStage,
+};
+use loc3r::worker::CancelFlag;
+
+fn tiny(assignments: &[&str]) -> TrainConfig {
+    let assignments: Vec<String> = assignments.iter().map(|&text| text.to_owned()).collect();
+    TrainConfig::preset("tiny").unwrap().with(&assignments).unwrap()
+}
+
+fn dense(kind: StageKind, config: &TrainConfig, model: &TrainedModel) -> DenseStage {
+    DenseStage::new(kind, config, &model.config, &model.network, &model.camera, &model.variables)
+}
+
+fn joint(folder: &Path, config: &TrainConfig, model: &TrainedModel) -> JointStage {
+    let run = RunDir::create(&folder.join("run"), config).unwrap();
+    let maker = pipeline::sample_maker(&run, config, model).unwrap();
+    JointStage::new(config, maker, &model.variables).unwrap()
+}
+
+/// Variables of a stage without gradient over a few batches.
+fn without_gradient<S: Stage>(stage: &S) -> BTreeSet<String> {
+    let mut source = stage.source();
+    let mut missing: BTreeSet<String> = stage.trainable().into_iter().map(|(name, _)| name).collect();
+    for step in 0..3 {
+        let gradients = stage.loss(&source.batch(step).unwrap()).unwrap().total.backward().unwrap();
+        for (name, var) in stage.trainable() {
+            let reached = gradients.get(var.as_tensor()).is_some_and(|gradient| {
+                gradient
+                    .abs()
+                    .unwrap()
+                    .sum_all()
+                    .unwrap()
+                    .to_dtype(DType::F32)
+                    .unwrap()
+                    .to_scalar::<f32>()
+                    .unwrap()
+                    > 0.0
+            });
+            if reached {
+                missing.remove(&name);
+            }
+        }
+    }
+    missing
+}
+
+/// Loss of one batch before and after some steps on it.
+fn overfit<S: Stage>(config: &TrainConfig, stage: &S, steps: usize) -> (f32, f32) {
+    let batch = stage.source().batch(0).unwrap();
+    let mut optimizer = AdamW::new(stage.trainable(), config.optimizer).unwrap();
+    let loss = |stage: &S| stage.loss(&batch).unwrap().total;
+    let before = loss(stage).to_scalar::<f32>().unwrap();
+    for _ in 0..steps {
+        optimizer.backward_step(&loss(stage), 3e-3).unwrap();
+    }
+    (before, loss(stage).to_scalar::<f32>().unwrap())
+}
+
+#[test]
+fn every_trainable_variable_of_the_tower_and_the_camera_learns() {
+    let config =
+        tiny(&["camera.weights.point=0.2", "camera.weights.category=0.1", "camera.weights.color=0.1"]);
+    let model = TrainedModel::new(&config).unwrap();
+    for kind in [StageKind::Tower, StageKind::Camera] {
+        let missing = without_gradient(&dense(kind, &config, &model));
+        assert!(missing.is_empty(), "{}: {missing:?}", kind.name());
+    }
+}
+
+#[test]
+fn every_trainable_variable_of_the_joint_stage_learns() {
+    let config = tiny(&[]);
+    let model = TrainedModel::new(&config).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let stage = joint(folder.path(), &config, &model);
+    let missing = without_gradient(&stage);
+    assert!(missing.is_empty(), "{missing:?}");
+    let trained: BTreeSet<String> = stage.trainable().into_iter().map(|(name, _)| name).collect();
+    assert!(trained.iter().all(|name| !name.contains("vision_tower") && !name.contains("camera_encoder")));
+}
+
+#[test]
+fn one_batch_is_learned_by_heart() {
+    let config = tiny(&["data.augment=false"]);
+    let model = TrainedModel::new(&config).unwrap();
+    let (before, after) = overfit(&config, &dense(StageKind::Tower, &config, &model), 40);
+    assert!(after < 0.6 * before, "tower {before} -> {after}");
+    let folder = tempfile::tempdir().unwrap();
+    let (before, after) = overfit(&config, &joint(folder.path(), &config, &model), 40);
+    assert!(after < 0.6 * before, "joint {before} -> {after}");
+}
+
+fn losses(events: &[TrainEvent]) -> Vec<(String, u64, Metrics)> {
+    events
+        .iter()
+        .filter_map(|event| match event {
+            TrainEvent::Step { stage, step, metrics, .. } => Some((stage.clone(), *step, metrics.clone())),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_stopped_run_goes_on_with_the_identical_next_step() {
+    let config = tiny(&["tower.steps=5", "camera.steps=2", "joint.steps=4", "validation.clips=1"]);
+    let folder = tempfile::tempdir().unwrap();
+    let mut whole = Vec::new();
+    let run = RunDir::create(&folder.path().join("whole"), &config).unwrap();
+    pipeline::train(&run, &config, &CancelFlag::default(), &mut |event| whole.push(event.clone())).unwrap();
+
+    let mut parts = Vec::new();
+    let run = RunDir::create(&folder.path().join("parts"), &config).unwrap();
+    for stop_at in [("tower", 2), ("camera", 1), ("joint", 3), ("never", 0)] {
+        let stop = CancelFlag::default();
+        let outcome = pipeline::train(&run, &config, &stop.clone(), &mut |event| {
+            parts.push(event.clone());
+            if let TrainEvent::Step { stage, step, .. } = event
+                && (stage.as_str(), *step) == stop_at
+            {
+                stop.raise();
+            }
+        });
+        assert!(matches!(outcome, Ok(()) | Err(TrainError::Stopped { .. })), "{outcome:?}");
+    }
+    assert_eq!(losses(&whole), losses(&parts));
+}
+
+#[test]
+fn a_finished_run_becomes_a_checkpoint_that_the_model_loads() {
+    let config = tiny(&["tower.steps=1", "camera.steps=1", "joint.steps=1", "validation.clips=1"]);
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunDir::create(&folder.path().join("run"), &config).unwrap();
+    pipeline::train(&run, &config, &CancelFlag::default(), &mut |_| ()).unwrap();
+    let model = folder.path().join("model");
+    loc3r::train::export::export(&run, &config, &model).unwrap();
+    let loaded = loc3r::model::Loc3rModel::load(&model, &Device::Cpu).unwrap();
+    assert_eq!(loaded.config().camera_token_dim, 32);
+}
