@@ -19,10 +19,10 @@ pub(super) struct SynthArgs {
     #[arg(long, value_name = "DIR", default_value = "synth")]
     out: PathBuf,
     /// Render this scene file instead of generating rooms.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["count", "preset", "showcase"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["showcase", "seed", "count", "preset", "size", "seconds", "fps"])]
     scene: Option<PathBuf>,
     /// Render a sample clip (studio, two_rooms, office) or `all` of them.
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["count", "preset"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["seed", "count", "preset", "size", "seconds", "fps"])]
     showcase: Option<String>,
     /// Seed of the first clip; the others follow.
     #[arg(long, default_value_t = 1)]
@@ -82,6 +82,13 @@ pub(super) fn run(args: SynthArgs) -> anyhow::Result<ExitCode> {
             output::note(&format!("warning: {warning}"));
         }
         let name = clip_name(file)?;
+        let written = args.out.join(format!("{name}.scene.json"));
+        if written.canonicalize().is_ok_and(|written| file.canonicalize().is_ok_and(|read| read == written)) {
+            bail!(
+                "{} would be replaced by the truth of its clip; choose another folder with --out",
+                file.display()
+            );
+        }
         write_clip(&args, &name, &loaded.scene, &loaded.walk)?;
         return Ok(ExitCode::SUCCESS);
     }
