@@ -6,11 +6,11 @@ use tracing_subscriber::EnvFilter;
 
 use crate::session::Stage;
 
-/// Sends log records to standard error; `RUST_LOG` changes the level. FFmpeg (target
-/// `video`) reports every picture it had to guess after a seek: off unless asked for. Without it only
-/// errors of ours show: everything a user must know is printed anyway.
+/// Sends log records to standard error; `RUST_LOG` changes the level. Without it only
+/// errors show: everything a user must know is printed anyway. FFmpeg (target `video`)
+/// calls every picture that it skips after a seek an error: off unless asked for.
 pub(super) fn start_logging() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error,video=off"));
     // A second call (tests) keeps the first subscriber.
     drop(tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init());
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bevy_egui::egui::{
-    ColorImage, Context, Id, Image, RichText, ScrollArea, Sense, TextStyle, TextureHandle, TextureOptions,
-    Ui, Window, vec2,
+    ColorImage, Context, Grid, Id, Image, RichText, ScrollArea, Sense, TextStyle, TextureHandle,
+    TextureOptions, Ui, Window, vec2,
 };
 
 use crate::session::{AskedQuestion, ModelSight, TokenCounts};
@@ -38,7 +38,7 @@ pub fn sight_ui(ctx: &Context, view: &SightView<'_>, actions: &mut Vec<ViewerAct
 
 fn frames(ui: &mut Ui, sight: &Arc<ModelSight>, actions: &mut Vec<ViewerAction>) {
     ui.label(theme::weak(format!(
-        "{} frames of {} × {} pixels, {} vision tokens each, {} tokens in all",
+        "{} frames of {} × {} pixels, {} tokens each with the camera token, {} tokens in all",
         sight.frames.len(),
         sight.size.width,
         sight.size.height,
@@ -46,16 +46,22 @@ fn frames(ui: &mut Ui, sight: &Arc<ModelSight>, actions: &mut Vec<ViewerAction>)
         sight.prefix_tokens
     )));
     let textures = textures(ui.ctx(), sight);
-    ui.horizontal_wrapped(|ui| {
-        for (&frame, texture) in sight.frames.iter().zip(textures.iter()) {
-            ui.vertical(|ui| {
-                let image =
-                    Image::new(texture).fit_to_exact_size(vec2(FRAME_SIDE, FRAME_SIDE)).sense(Sense::click());
-                if ui.add(image).on_hover_text("Show this frame").clicked() {
-                    actions.push(ViewerAction::SeekTo(frame));
-                }
-                ui.label(theme::weak(format!("frame {}", frame.0 + 1)));
-            });
+    let columns = (ui.available_width() / (FRAME_SIDE + ui.spacing().item_spacing.x)).max(1.0) as usize;
+    let pictures: Vec<_> = sight.frames.iter().zip(textures.iter()).collect();
+    Grid::new("frames").num_columns(columns).show(ui, |ui| {
+        for row in pictures.chunks(columns) {
+            for &(&frame, texture) in row {
+                ui.vertical(|ui| {
+                    let image = Image::new(texture)
+                        .fit_to_exact_size(vec2(FRAME_SIDE, FRAME_SIDE))
+                        .sense(Sense::click());
+                    if ui.add(image).on_hover_text("Show this frame").clicked() {
+                        actions.push(ViewerAction::SeekTo(frame));
+                    }
+                    ui.label(theme::weak(format!("frame {}", frame.0 + 1)));
+                });
+            }
+            ui.end_row();
         }
     });
 }
