@@ -12,7 +12,7 @@ use super::ViewerSet;
 use super::playback::PlaybackClock;
 use super::window::Pace;
 use super::workbench::Workbench;
-use crate::session::{ComputeDevice, Session, SessionEvent, SessionRequest, SessionState};
+use crate::session::{ComputeDevice, Session, SessionEvent, SessionRequest, SessionState, Stage};
 use crate::video::{Frame, FrameIndex, PlayerEvent, VideoPlayer};
 use crate::worker::SendError;
 
@@ -43,6 +43,8 @@ pub(super) struct ModelLink {
     device: ComputeDevice,
     /// A model is loaded or being loaded.
     model_wanted: bool,
+    /// A model is being loaded: opening a clip must not cancel it.
+    loading: bool,
     /// Requests that found the queue full.
     waiting: VecDeque<SessionRequest>,
     /// Events read from a log, shown instead of a model's.
@@ -58,6 +60,7 @@ impl ModelLink {
             session,
             device,
             model_wanted: false,
+            loading: false,
             waiting: VecDeque::new(),
             replay: replay.into(),
             unrecorded: Vec::new(),
@@ -73,13 +76,16 @@ impl ModelLink {
     /// Loads a checkpoint folder on the chosen device.
     pub(crate) fn load_model(&mut self, folder: PathBuf) {
         self.model_wanted = true;
+        self.loading = true;
         self.request(SessionRequest::LoadModel { folder, device: self.device });
     }
 
-    /// Opens a clip; whatever runs is cancelled. Without a model there is nobody to
-    /// look at it, and the player shows it alone.
+    /// Opens a clip; whatever runs is cancelled, except loading the model that is to
+    /// look at it. Without a model the player shows the clip alone.
     pub(crate) fn open_video(&mut self, path: PathBuf) {
-        self.cancel();
+        if !self.loading {
+            self.cancel();
+        }
         if self.model_wanted {
             self.request(SessionRequest::OpenVideo { path });
         }
@@ -123,7 +129,15 @@ impl ModelLink {
     }
 
     fn poll(&mut self) -> Option<SessionEvent> {
-        self.replay.pop_front().or_else(|| self.session.as_mut()?.poll())
+        let event = self.replay.pop_front().or_else(|| self.session.as_mut()?.poll())?;
+        // The request that follows the loading has started, or the loading has ended.
+        if !matches!(
+            event,
+            SessionEvent::Started { .. } | SessionEvent::Progress { stage: Stage::LoadModel, .. }
+        ) {
+            self.loading = false;
+        }
+        Some(event)
     }
 }
 
