@@ -160,11 +160,10 @@ fn write_truth(path: &Path, view: &RenderedView, truth: TruthPicture) -> Result<
         .map_err(|error| SynthError::unwritable(path, &error))
 }
 
-/// Sample questions with exact answers. The same scene and walk give the same ones,
-/// generated or read from a file: the seed of the scene plays no part.
+/// Sample questions with exact answers; the same scene and walk give the same ones.
 fn write_questions(path: &Path, scene: &SynthScene, walk: &Walk) -> Result<(), SynthError> {
     let options = QuestionOptions { typo_rate: 0.0, ..QuestionOptions::default() };
-    let mut rng = stream(0, Purpose::Questions);
+    let mut rng = stream(scene.seed, Purpose::Questions);
     let questions = generate_questions(scene, walk, &mut rng, &options);
     let text = serde_json::to_string_pretty(&questions)
         .expect("questions hold only numbers and text, which JSON can express");
