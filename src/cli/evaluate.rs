@@ -95,10 +95,11 @@ pub(super) fn run(args: EvaluateArgs) -> anyhow::Result<ExitCode> {
     const PRIOR_SCENES: u64 = 90;
     let mut model = ModelPredictor::load(&args.model, &args.device)
         .with_context(|| format!("cannot evaluate {}", args.model.display()))?;
-    let (frames, image_size) = model.sight();
+    let (frames, spacing, image_size) = model.sight();
     let options = ClipOptions {
         frames: NonZeroU32::new(frames).context("the model's configuration samples no frames")?,
         image_size,
+        spacing,
         questions: QuestionOptions::default(),
     };
     let Benchmark::Rooms = args.benchmark;

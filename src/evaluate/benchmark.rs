@@ -16,7 +16,7 @@ use crate::synth::{
     HELD_OUT_SEEDS, Quality, QuestionOptions, Renderer, SynthConfig, SynthQuestion, SynthScene, Walk,
     generate_questions, generate_scene, generate_walk,
 };
-use crate::video::{Frame, FrameIndex, FrameSampling, VideoInfo};
+use crate::video::{Frame, FrameIndex, FrameSampling, FrameSpacing, VideoInfo};
 
 /// How hard a scene is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -42,7 +42,8 @@ impl Tier {
             Self::ClutteredRoom => ((1, 1), (18, 28)),
             Self::SeveralRooms => ((2, 3), (14, 28)),
         };
-        SynthConfig { rooms, objects, ..SynthConfig::training() }
+        // Close enough frames for models that follow the video.
+        SynthConfig { rooms, objects, fps: 12.0, ..SynthConfig::training() }
     }
 }
 
@@ -53,6 +54,8 @@ pub struct ClipOptions {
     pub frames: NonZeroU32,
     /// Side of its square pictures, pixels.
     pub image_size: u32,
+    /// How closely the model follows the video between them.
+    pub spacing: Option<FrameSpacing>,
     /// Questions about each clip.
     pub questions: QuestionOptions,
 }
@@ -68,6 +71,8 @@ pub struct BenchmarkClip {
     pub info: VideoInfo,
     /// Sampled frames, squashed to squares; empty for baselines that do not look.
     pub frames: Vec<Frame>,
+    /// Frames between them for models that follow the video.
+    pub between: Vec<Frame>,
     /// Questions; situations in the bev space.
     pub questions: Vec<SynthQuestion>,
     /// True pose of every sampled frame, anchor space.
@@ -94,15 +99,25 @@ impl BenchmarkClip {
         let size = ImageSize::new(options.image_size, options.image_size);
         let intrinsics = walk.intrinsics.resized(size);
         let renderer = Renderer::new(&scene);
-        let mut shown: Vec<Frame> = Vec::new();
-        for index in (FrameSampling::Uniform { frames: options.frames }).indices(&clip.info) {
+        let sampled = (FrameSampling::Uniform { frames: options.frames }).indices(&clip.info);
+        let mut wanted = match options.spacing {
+            Some(spacing) => spacing.fill(&clip.info.pts_secs, &sampled),
+            None => sampled.clone(),
+        };
+        wanted.dedup();
+        for index in wanted {
             let Some(pose) = walk.track.poses.get(index.0 as usize) else { continue };
             let view = renderer.render(pose, &intrinsics, Quality::Fast);
             let pts_secs = clip.info.pts_secs.get(index.0 as usize).copied().unwrap_or(0.0);
-            shown.push(Frame { index, pts_secs, size, rgb: view.rgb.into() });
-            clip.depth.insert(index, view.depth);
+            let frame = Frame { index, pts_secs, size, rgb: view.rgb.into() };
+            match sampled.iter().filter(|sampled| **sampled == index).count() {
+                0 => clip.between.push(frame),
+                times => {
+                    clip.frames.extend(std::iter::repeat_n(frame, times));
+                    clip.depth.insert(index, view.depth);
+                }
+            }
         }
-        clip.frames = shown;
         clip.intrinsics = intrinsics;
         clip
     }
@@ -144,6 +159,7 @@ impl BenchmarkClip {
             tier,
             info,
             frames: Vec::new(),
+            between: Vec::new(),
             questions,
             room_center: anchor.bev_from_world(((low + high) * 0.5).extend(0.0)),
             camera_height: first.position.z,
@@ -193,6 +209,7 @@ mod tests {
         ClipOptions {
             frames: NonZeroU32::new(3).unwrap(),
             image_size: 32,
+            spacing: None,
             questions: QuestionOptions { situations: 3, room_questions: 3, ..QuestionOptions::default() },
         }
     }

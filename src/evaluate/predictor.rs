@@ -10,6 +10,7 @@ use crate::geometry::BevSigma;
 use crate::model::{Clip, Loc3rModel, Query};
 use crate::qa::Situation;
 use crate::scene::{CameraEstimate, Layout};
+use crate::video::FrameSpacing;
 
 /// Where somebody is thought to be.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -72,10 +73,11 @@ impl ModelPredictor {
         Self { model }
     }
 
-    /// Frames it looks at and the side of its pictures in pixels.
-    pub fn sight(&self) -> (u32, u32) {
+    /// Frames it looks at, how closely it follows the video between them, and the side
+    /// of its pictures in pixels.
+    pub fn sight(&self) -> (u32, Option<FrameSpacing>, u32) {
         let config = self.model.config();
-        (config.num_frames, config.vision.image_size as u32)
+        (config.num_frames, self.model.spacing(), config.vision.image_size as u32)
     }
 }
 
@@ -87,7 +89,8 @@ impl Predictor for ModelPredictor {
     fn predict(&mut self, clip: &BenchmarkClip) -> Result<Prediction, EvaluateError> {
         /// Longest answer, tokens: as VSI-Bench's protocol.
         const ANSWER_TOKENS: usize = 16;
-        let shown = Clip { info: clip.info.clone(), frames: clip.frames.clone() };
+        let shown =
+            Clip { info: clip.info.clone(), frames: clip.frames.clone(), between: clip.between.clone() };
         let video = self.model.encode_video(&shown, &mut |_| ControlFlow::Continue(()))?;
         let mut answers = Vec::with_capacity(clip.questions.len());
         for question in &clip.questions {

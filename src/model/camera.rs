@@ -3,14 +3,14 @@
 use candle_core::{DType, Result, Tensor};
 use candle_nn::VarBuilder;
 
-use super::align::AlignedCamera;
 use super::config::{CameraEncoderConfig, ModelConfig};
 use super::cut3r;
+use super::odometry::{Footage, OdometryCamera};
 use glam::Vec2;
 
 use crate::geometry::{CameraPose, ImageSize, Intrinsics};
 use crate::scene::CloudPoint;
-use crate::video::FrameIndex;
+use crate::video::{FrameIndex, FrameSpacing};
 
 /// Horizontal field of view assumed where nothing is known, radians (65°).
 pub const ASSUMED_FOV: f32 = 1.134_464;
@@ -18,17 +18,22 @@ pub const ASSUMED_FOV: f32 = 1.134_464;
 /// Height of a hand-held camera above the floor assumed where nothing is known, metres.
 pub const ASSUMED_CAMERA_HEIGHT: f32 = 1.5;
 
-/// What a camera encoder may look at: F frames of one video, in order.
+/// What a camera encoder may look at: M frames of one video in order, F of which the
+/// language model sees. M is F for encoders without [`CameraEncoder::spacing`].
 #[derive(Debug)]
 pub struct CameraInput<'a> {
-    /// Output of the vision tower, (F, N, D).
+    /// Output of the vision tower, (M, N, D).
     pub features: &'a Tensor,
-    /// The frames as the vision tower saw them, (F, 3, S, S) in [-1, 1].
+    /// The frames as the vision tower saw them, (M, 3, S, S) in [-1, 1].
     pub pixels: &'a Tensor,
+    /// Presentation times of the M frames, seconds.
+    pub secs: &'a [f64],
     /// Size of the video frames.
     pub frame_size: ImageSize,
-    /// Which frames they are.
+    /// The F frames.
     pub frames: &'a [FrameIndex],
+    /// Where among the M frames they are.
+    pub sampled: &'a [usize],
 }
 
 /// What it finds out.
@@ -51,6 +56,12 @@ pub type CameraProgress<'a> = &'a mut dyn FnMut(usize, usize) -> bool;
 
 /// A source of camera tokens.
 pub trait CameraEncoder: std::fmt::Debug + Send {
+    /// How closely the encoder must follow the video between the sampled frames;
+    /// `None` when it looks at these alone.
+    fn spacing(&self) -> Option<FrameSpacing> {
+        None
+    }
+
     /// Encodes one video; `None` when `progress` said stop.
     fn encode(&self, input: &CameraInput<'_>, progress: CameraProgress<'_>) -> Result<Option<CameraOutput>>;
 }
@@ -60,29 +71,34 @@ pub fn build(config: &ModelConfig, weights: VarBuilder<'_>) -> Result<Option<Box
     match &config.camera {
         CameraEncoderConfig::None => Ok(None),
         CameraEncoderConfig::Cut3r(cut3r) => cut3r::build(cut3r, weights).map(Some),
-        CameraEncoderConfig::Aligned(aligned) => {
+        CameraEncoderConfig::Odometry(odometry) => {
             let encoder =
-                AlignedCamera::new(aligned, config.vision.hidden_size, config.camera_token_dim, weights)?;
+                OdometryCamera::new(odometry, config.vision.hidden_size, config.camera_token_dim, weights)?;
             Ok(Some(Box::new(encoder)))
         }
     }
 }
 
-impl CameraEncoder for AlignedCamera {
+impl CameraEncoder for OdometryCamera {
+    fn spacing(&self) -> Option<FrameSpacing> {
+        Some(self.config().spacing)
+    }
+
     fn encode(&self, input: &CameraInput<'_>, progress: CameraProgress<'_>) -> Result<Option<CameraOutput>> {
-        let frames = input.frames.len();
-        if !progress(0, frames) {
-            return Ok(None);
-        }
-        let aligned = self.align(input.features)?;
-        if !progress(frames, frames) {
-            return Ok(None);
-        }
+        let size = input.frame_size;
+        let footage = Footage {
+            features: input.features,
+            pixels: input.pixels,
+            secs: input.secs,
+            sampled: input.sampled,
+            aspect: size.width as f32 / size.height.max(1) as f32,
+        };
+        let Some(tracked) = self.track(&footage, progress)? else { return Ok(None) };
         let tokens =
-            aligned.tokens(self.token_dim(), input.features.device())?.to_dtype(input.features.dtype())?;
+            tracked.tokens(self.token_dim(), input.features.device())?.to_dtype(input.features.dtype())?;
         let mut points = Vec::new();
-        for (frame, (positions, confidence)) in aligned.points.iter().zip(&aligned.confidence).enumerate() {
-            let colors = cell_colors(&input.pixels.get(frame)?, positions.len())?;
+        for (frame, (positions, confidence)) in tracked.points.iter().zip(&tracked.confidence).enumerate() {
+            let colors = cell_colors(&input.pixels.get(input.sampled[frame])?, positions.len())?;
             points.extend(positions.iter().zip(confidence).zip(colors).map(
                 |((&position, &confidence), color)| CloudPoint {
                     position,
@@ -92,14 +108,13 @@ impl CameraEncoder for AlignedCamera {
                 },
             ));
         }
-        let log_focal: Vec2 =
-            aligned.poses.iter().map(|pose| Vec2::from(pose.log_focal)).sum::<Vec2>() / frames.max(1) as f32;
+        let focal = tracked.poses.first().map_or(Vec2::ONE, |pose| Vec2::from(pose.log_focal).exp());
         Ok(Some(CameraOutput {
             tokens,
-            poses: (0..frames).map(|frame| aligned.camera_pose(frame)).collect(),
-            intrinsics: intrinsics(input.frame_size, log_focal.exp()),
+            poses: (0..tracked.poses.len()).map(|frame| tracked.camera_pose(frame)).collect(),
+            intrinsics: intrinsics(size, focal),
             points,
-            floor_height: aligned.floor_height,
+            floor_height: tracked.floor_height,
         }))
     }
 }

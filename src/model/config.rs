@@ -6,8 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::align::AlignConfig;
 use super::cut3r::Cut3rConfig;
+use super::odometry::OdometryConfig;
 
 /// The whole model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -147,8 +147,8 @@ pub enum CameraEncoderConfig {
     None,
     /// CUT3R, the encoder of the paper.
     Cut3r(Cut3rConfig),
-    /// Poses by aligning the vision tower's own metric points.
-    Aligned(AlignConfig),
+    /// Visual odometry on the vision tower's own metric points.
+    Odometry(OdometryConfig),
 }
 
 /// Qwen2 decoder; names as in its `config.json`.

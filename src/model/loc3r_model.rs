@@ -12,6 +12,7 @@ use super::camera::{
     ASSUMED_CAMERA_HEIGHT, ASSUMED_FOV, CameraEncoder, CameraInput, CameraOutput, cell_colors,
 };
 use super::config::ModelConfig;
+use super::footage::{Footage, check_clip};
 use super::generation::generate;
 use super::heads::Heads;
 use super::network::{CAMERA_PREFIX, SeededVariables};
@@ -23,13 +24,13 @@ use super::{ModelError, Network, camera, checkpoint, preprocess};
 use crate::geometry::{CameraPose, ImageSize, Intrinsics, Orientation};
 use crate::qa::{Situation, SituationEstimate};
 use crate::scene::{CameraEstimate, Layout, LayoutToken, PointCloud};
-use crate::video::{Frame, FrameIndex, VideoInfo};
+use crate::video::{Frame, FrameIndex, FrameSpacing, VideoInfo};
 
 /// Rows of one prefill step: bounds the memory of attention and the wait for a cancel.
 const PREFILL_CHUNK: usize = 512;
 
 /// Frames of one vision step.
-const VISION_CHUNK: usize = 4;
+const VISION_CHUNK: usize = 8;
 
 /// Texts with more than this many bytes per token of the longest sequence are refused
 /// before they are tokenised.
@@ -42,6 +43,9 @@ pub struct Clip {
     pub info: VideoInfo,
     /// Sampled frames in presentation order: upright, full size.
     pub frames: Vec<Frame>,
+    /// Frames between them for camera encoders that follow the video
+    /// ([`Loc3rModel::spacing`]); they may be as small as the model's own pictures.
+    pub between: Vec<Frame>,
 }
 
 /// Everything known about one video, and the keys and values of its tokens: questions
@@ -250,6 +254,11 @@ impl Loc3rModel {
         &self.tokenizer
     }
 
+    /// How closely the camera encoder follows a video between the sampled frames.
+    pub fn spacing(&self) -> Option<FrameSpacing> {
+        self.camera.as_ref().and_then(|camera| camera.spacing())
+    }
+
     /// Number of weights.
     pub fn parameters(&self) -> u64 {
         self.parameters
@@ -265,20 +274,30 @@ impl Loc3rModel {
         clip: &Clip,
         observer: &mut dyn FnMut(VideoStep<'_>) -> ControlFlow<()>,
     ) -> Result<VideoEncoding, ModelError> {
-        let first = check_clip(clip)?;
+        check_clip(clip)?;
         let side = self.config.vision.image_size as u32;
         let sight_size = ImageSize::new(side, side);
+        let footage = Footage::of(clip);
         let images: Vec<(&[u8], ImageSize)> =
-            clip.frames.iter().map(|frame| (&*frame.rgb, frame.size)).collect();
+            footage.frames.iter().map(|frame| (&*frame.rgb, frame.size)).collect();
         let images = preprocess::squares(&images, side, self.config.frame_fit);
         let pixels = preprocess::pixels(&images, sight_size, self.dtype, &self.device)?;
         let frames: Vec<FrameIndex> = clip.frames.iter().map(|frame| frame.index).collect();
 
         let features = self.run_vision(&pixels, observer)?;
-        let input =
-            CameraInput { features: &features, pixels: &pixels, frame_size: first.size, frames: &frames };
+        let input = CameraInput {
+            features: &features,
+            pixels: &pixels,
+            secs: &footage.secs(),
+            frame_size: clip.info.size,
+            frames: &frames,
+            sampled: &footage.sampled,
+        };
         let camera = self.run_camera(&input, observer)?;
-        let cameras = estimates(&frames, camera.as_ref(), first.size);
+        let cameras = estimates(&frames, camera.as_ref(), clip.info.size);
+        let seen: Vec<u32> = footage.sampled.iter().map(|&at| at as u32).collect();
+        let seen = Tensor::from_vec(seen, frames.len(), &self.device)?;
+        let (features, pixels) = (features.index_select(&seen, 0)?, pixels.index_select(&seen, 0)?);
         let floor_height = camera.as_ref().map_or(-ASSUMED_CAMERA_HEIGHT, |camera| camera.floor_height);
         let camera_tokens = camera.as_ref().map(|camera| camera.tokens.clone());
         let points = PointCloud { points: camera.map(|camera| camera.points).unwrap_or_default() };
@@ -303,7 +322,7 @@ impl Loc3rModel {
             cameras,
             points,
             layout,
-            sight_rgb: images.concat(),
+            sight_rgb: footage.sampled.iter().flat_map(|&at| &images[at]).copied().collect(),
             sight_size,
             tokens_per_frame: video.frame_len(),
             prefix_tokens,
@@ -543,24 +562,6 @@ fn proceed(flow: ControlFlow<()>) -> Result<(), ModelError> {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(ModelError::Cancelled),
     }
-}
-
-/// The first frame of a clip whose frames hold the bytes that their sizes promise.
-fn check_clip(clip: &Clip) -> Result<&Frame, ModelError> {
-    let fail = |reason: String| ModelError::Clip { path: clip.info.path.clone(), reason };
-    for frame in &clip.frames {
-        if frame.size.pixels() == 0 || frame.rgb.len() != 3 * frame.size.pixels() {
-            let reason = format!(
-                "frame {} has {} bytes for {}x{} pixels",
-                frame.index.0,
-                frame.rgb.len(),
-                frame.size.width,
-                frame.size.height
-            );
-            return Err(fail(reason));
-        }
-    }
-    clip.frames.first().ok_or_else(|| fail("no frame was sampled".to_owned()))
 }
 
 /// Without a camera encoder every camera stands at the anchor and looks forward.

@@ -7,16 +7,17 @@
 //! Shapes are written with these letters: batch B, frames F, patches of a frame N,
 //! pooled patches n, tokens T, vision width D, language width h, image side S.
 
-pub mod align;
 pub mod camera;
 pub mod checkpoint;
 pub mod config;
 pub mod cut3r;
+mod footage;
 pub mod generation;
 pub mod heads;
 pub mod layers;
 mod loc3r_model;
 pub mod network;
+pub mod odometry;
 pub mod ops;
 pub mod preprocess;
 pub mod projector;

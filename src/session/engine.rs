@@ -12,6 +12,7 @@ use crate::model::{
     Clip, Loc3rModel, ModelError, Query, Reply, ReplyStep, VideoEncoding, VideoStep, preprocess,
 };
 use crate::scene::Layout;
+use crate::video::{Frame, FrameSpacing};
 
 /// Sees every step of reading a video; `Break` cancels.
 pub(super) type VideoObserver<'a> = &'a mut dyn FnMut(VideoStep<'_>) -> ControlFlow<()>;
@@ -22,6 +23,12 @@ pub(super) type ReplyObserver<'a> = &'a mut dyn FnMut(ReplyStep<'_>) -> ControlF
 pub(super) trait Engine {
     /// How many frames of a video it looks at.
     fn frames(&self) -> NonZeroU32;
+
+    /// How closely it follows a video between these frames; `None` when not at all.
+    fn spacing(&self) -> Option<FrameSpacing>;
+
+    /// A frame between the sampled ones, no larger than needed.
+    fn shrunk(&self, frame: Frame) -> Frame;
 
     /// What it will see of a clip.
     fn sight(&self, clip: &Clip) -> ModelSight;
@@ -73,6 +80,17 @@ struct Network {
 impl Engine for Network {
     fn frames(&self) -> NonZeroU32 {
         self.frames
+    }
+
+    fn spacing(&self) -> Option<FrameSpacing> {
+        self.model.spacing()
+    }
+
+    fn shrunk(&self, frame: Frame) -> Frame {
+        let config = self.model.config();
+        let side = config.vision.image_size as u32;
+        let rgb = preprocess::square(&frame.rgb, frame.size, side, config.frame_fit);
+        Frame { size: ImageSize::new(side, side), rgb: rgb.into(), ..frame }
     }
 
     fn sight(&self, clip: &Clip) -> ModelSight {

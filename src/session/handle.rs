@@ -168,6 +168,7 @@ mod tests {
     use crate::scene::{Layout, PointCloud};
     use crate::session::engine::{Engine, ReplyObserver, VideoObserver};
     use crate::session::{Activity, ComputeDevice, ModelInfo, ModelSight, SessionState, Stage};
+    use crate::video::{Frame, FrameSpacing};
 
     /// Plays a part: the question's text says what happens.
     struct Actor {
@@ -186,6 +187,14 @@ mod tests {
     impl Engine for Actor {
         fn frames(&self) -> NonZeroU32 {
             NonZeroU32::new(3).unwrap()
+        }
+
+        fn spacing(&self) -> Option<FrameSpacing> {
+            Some(FrameSpacing { longest_secs: 0.1, most_frames: 6 })
+        }
+
+        fn shrunk(&self, frame: Frame) -> Frame {
+            frame
         }
 
         fn sight(&self, clip: &Clip) -> ModelSight {

@@ -1,7 +1,6 @@
 //! The model thread: takes numbered requests, owns network and open video, tells
 //! what happens. Cancelling is looked at between the steps that the network reports.
 
-use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +15,7 @@ use super::{
 use crate::model::{Clip, Query, ReplyStep, VideoStep};
 use crate::qa::{Question, Situation, SituationEstimate};
 use crate::scene::{CameraEstimate, Layout};
-use crate::video::{Frame, FrameSampling, VideoInfo};
+use crate::video::{FrameSampling, VideoInfo};
 use crate::worker::WorkerSide;
 
 /// Longest answer in tokens; answers of the field are phrases.
@@ -191,7 +190,7 @@ impl Job<'_> {
 
     fn open(&mut self, path: &Path, loaded: Option<&mut Loaded>) -> Result<(), SessionError> {
         let Loaded { engine, folder } = loaded.ok_or(SessionError::NoModel)?;
-        let Some(clip) = self.read_clip(path, engine.frames())? else { return self.stopped() };
+        let Some(clip) = self.read_clip(path, engine.as_ref())? else { return self.stopped() };
         let sight = engine.sight(&clip);
         engine.close_video();
         self.tell_opened(&clip.info, sight);
@@ -235,25 +234,32 @@ impl Job<'_> {
         self.tell(SessionEvent::VideoOpened { request: self.request, info: info.clone(), sight });
     }
 
-    /// The sampled frames; `None` when cancelled. Repeated frames are decoded once.
-    fn read_clip(&mut self, path: &Path, frames: NonZeroU32) -> Result<Option<Clip>, SessionError> {
+    /// The sampled frames, and those between them that the engine follows; `None` when
+    /// cancelled. Every frame is decoded once.
+    fn read_clip(&mut self, path: &Path, engine: &dyn Engine) -> Result<Option<Clip>, SessionError> {
         let mut source = crate::video::open(path)?;
-        let indices = FrameSampling::Uniform { frames }.indices(source.info());
-        let mut frames: Vec<Frame> = Vec::with_capacity(indices.len());
-        for (done, index) in indices.iter().enumerate() {
-            let frame = match frames.last() {
-                Some(last) if last.index == *index => last.clone(),
-                _ => match source.frame_unless(*index, &mut || self.is_cancelled())? {
-                    Some(frame) => frame,
-                    None => return Ok(None),
-                },
+        let info = source.info().clone();
+        let sampled = FrameSampling::Uniform { frames: engine.frames() }.indices(&info);
+        let mut wanted = match engine.spacing() {
+            Some(spacing) => spacing.fill(&info.pts_secs, &sampled),
+            None => sampled.clone(),
+        };
+        wanted.dedup();
+        let mut clip = Clip { info, frames: Vec::with_capacity(sampled.len()), between: Vec::new() };
+        for (done, &index) in wanted.iter().enumerate() {
+            let Some(frame) = source.frame_unless(index, &mut || self.is_cancelled())? else {
+                return Ok(None);
             };
-            frames.push(frame);
-            if self.step(Stage::DecodeFrames, done + 1, indices.len()).is_break() {
+            match sampled.iter().filter(|sampled| **sampled == index).count() {
+                0 => clip.between.push(engine.shrunk(frame)),
+                // Short videos repeat frames.
+                times => clip.frames.extend(std::iter::repeat_n(frame, times)),
+            }
+            if self.step(Stage::DecodeFrames, done + 1, wanted.len()).is_break() {
                 return Ok(None);
             }
         }
-        Ok(Some(Clip { info: source.info().clone(), frames }))
+        Ok(Some(clip))
     }
 
     fn ask(

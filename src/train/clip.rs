@@ -2,7 +2,7 @@
 //! picture, per cell its category, colour and levelled point, per frame the pose.
 //!
 //! Cells: the grid of `2 * grid` x `2 * grid` squares of a picture, raster order
-//! (see [`crate::model::align::dense_head`]).
+//! (see [`crate::model::odometry::dense_head`]).
 
 use glam::{Vec2, Vec3};
 use rand::{Rng as _, SeedableRng as _};
@@ -10,12 +10,13 @@ use rand_chacha::ChaCha8Rng;
 
 use super::config::DataConfig;
 use crate::geometry::{AnchorFrame, BevPoint, CameraPose, ImageSize, Intrinsics, wrap_angle};
-use crate::model::align::planar::PlanarPose;
+use crate::model::odometry::planar::PlanarPose;
 use crate::scene::token_targets;
 use crate::synth::{
     self, FIRST_OBJECT, Quality, QuestionOptions, RenderedView, Renderer, SynthConfig, SynthQuestion,
     SynthScene, Walk, generate_questions, surface,
 };
+use crate::video::{FrameIndex, FrameSpacing};
 
 /// Class 0 of categories and colours: nothing was hit, or no colour applies.
 pub const NO_CLASS: u8 = 0;
@@ -57,8 +58,21 @@ pub struct ClipView {
     pub targets: Vec<Option<BevPoint>>,
 }
 
-/// Views of one walk through one scene.
+/// The walk as a camera encoder follows it: closely spaced pictures, the views among them.
 #[derive(Debug, Clone)]
+pub struct ClipFootage {
+    /// Row-major RGB of the square pictures.
+    pub rgb: Vec<Vec<u8>>,
+    /// Seconds since the walk began.
+    pub secs: Vec<f64>,
+    /// Which pictures are the views.
+    pub sampled: Vec<usize>,
+    /// Width over height of the video before it was squashed.
+    pub aspect: f32,
+}
+
+/// Views of one walk through one scene.
+#[derive(Debug, Clone, Default)]
 pub struct Clip {
     /// In order of time.
     pub views: Vec<ClipView>,
@@ -66,6 +80,8 @@ pub struct Clip {
     pub questions: Vec<SynthQuestion>,
     /// Centres of the scene's objects in the bev space, by object number.
     pub objects: Vec<BevPoint>,
+    /// Pictures between the views; `None` unless asked for.
+    pub footage: Option<ClipFootage>,
 }
 
 /// Which views of a walk make a clip.
@@ -98,20 +114,28 @@ pub struct ClipMaker {
     pub pooled_grid: usize,
     /// Which views.
     pub choice: ViewChoice,
+    /// How closely the walk is rendered between the views; `None` for the views alone.
+    pub spacing: Option<FrameSpacing>,
     /// Number of situated questions.
     pub questions: usize,
 }
+
+/// Pictures a second of walks that are followed between the views.
+const FOLLOWED_FPS: f32 = 12.0;
 
 impl ClipMaker {
     /// The clip of a scene seed.
     pub fn make(&self, seed: u64) -> Clip {
         let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x636c_6970);
-        let config = SynthConfig {
+        let mut config = SynthConfig {
             seconds: self.data.seconds,
             fov_degrees: self.data.fov_degrees,
             video_size: video_size(&mut rng),
             ..SynthConfig::training()
         };
+        if self.spacing.is_some() {
+            config.fps = FOLLOWED_FPS;
+        }
         let scene = synth::generate_scene(seed, &config);
         let walk = synth::generate_walk(&scene, seed, &config);
         let frames = self.choice.frames(&walk, &mut rng);
@@ -124,7 +148,7 @@ impl ClipMaker {
         let intrinsics = walk.intrinsics.resized(square);
         let Some(anchor) = frames.first().map(|&f| AnchorFrame::from_first_camera(&walk.track.poses[f]))
         else {
-            return Clip { views: Vec::new(), questions: Vec::new(), objects: Vec::new() };
+            return Clip::default();
         };
         let classes = ObjectClasses::of(scene);
         let views = frames
@@ -140,7 +164,8 @@ impl ClipMaker {
             0 => Vec::new(),
             count => generate_questions(scene, walk, rng, &question_options(count)),
         };
-        Clip { views, questions, objects }
+        let footage = self.spacing.map(|spacing| footage(&renderer, walk, &intrinsics, spacing, frames));
+        Clip { views, questions, objects, footage }
     }
 
     fn view(
@@ -183,6 +208,26 @@ impl ClipMaker {
             ],
             targets,
         }
+    }
+}
+
+fn footage(
+    renderer: &Renderer,
+    walk: &Walk,
+    intrinsics: &Intrinsics,
+    spacing: FrameSpacing,
+    frames: &[usize],
+) -> ClipFootage {
+    let all: Vec<f64> = (0..walk.track.poses.len()).map(|k| k as f64 / f64::from(walk.fps)).collect();
+    let views: Vec<FrameIndex> = frames.iter().map(|&frame| FrameIndex(frame as u32)).collect();
+    let filled = spacing.fill(&all, &views);
+    let pose_of = |index: &FrameIndex| &walk.track.poses[index.0 as usize];
+    let size = walk.intrinsics.size;
+    ClipFootage {
+        rgb: filled.iter().map(|at| renderer.render(pose_of(at), intrinsics, Quality::Fast).rgb).collect(),
+        secs: filled.iter().map(|at| all[at.0 as usize]).collect(),
+        sampled: views.iter().map(|view| filled.partition_point(|at| at < view)).collect(),
+        aspect: size.width as f32 / size.height as f32,
     }
 }
 

@@ -31,7 +31,7 @@ pub struct TrainConfig {
     pub validation: ValidationConfig,
     /// Vision tower and dense head on single frames.
     pub tower: DenseStageConfig,
-    /// Matching and poses on clips, tower frozen.
+    /// The camera encoder's head on clips, tower frozen.
     pub camera: DenseStageConfig,
     /// Language model, projections and heads; tower and camera frozen.
     pub joint: JointConfig,
@@ -101,7 +101,7 @@ pub struct ValidationConfig {
     pub clips: u64,
 }
 
-/// Weights of the terms on single frames and pairs.
+/// Weights of the terms on single frames.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DenseWeights {
@@ -111,13 +111,9 @@ pub struct DenseWeights {
     pub color: f64,
     /// Metric point of cells, Laplace likelihood.
     pub point: f64,
-    /// Partners of cells in other frames, cross entropy.
-    pub matching: f64,
-    /// Relative pose from soft matches.
-    pub motion: f64,
 }
 
-/// A stage on frames and pairs of frames (tower, camera).
+/// A stage on frames (tower, camera).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DenseStageConfig {
@@ -266,8 +262,8 @@ impl TrainConfig {
                 "every stage needs clips",
             ),
             (
-                self.tower.views > 1 && self.camera.views > 1,
-                "tower.views and camera.views must be at least 2",
+                self.tower.views > 0 && self.camera.views > 0,
+                "tower.views and camera.views must be at least 1",
             ),
             (
                 self.tower.reuse > 0 && self.camera.reuse > 0 && self.joint.reuse > 0,
@@ -332,7 +328,7 @@ mod tests {
         let set = |text: &str| TrainConfig::preset("tiny").unwrap().with(&[text.to_owned()]);
         assert_eq!(set("tower.steps=7").unwrap().tower.steps, 7);
         assert_eq!(set("joint.camera=none").unwrap().joint.camera, CameraSource::None);
-        assert_eq!(set("tower.weights.motion=0.5").unwrap().tower.weights.motion, 0.5);
+        assert_eq!(set("tower.weights.point=0.5").unwrap().tower.weights.point, 0.5);
         assert_eq!(set("data.seconds=[4.0, 5.0]").unwrap().data.seconds, (4.0, 5.0));
         assert_eq!(set("stages=[\"joint\"]").unwrap().stages, [StageKind::Joint]);
         let message = set("tower.step=7").unwrap_err().to_string();

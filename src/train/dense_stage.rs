@@ -1,9 +1,9 @@
-//! The stages on frames and pairs of frames.
+//! The stages on frames.
 //!
-//! *Tower*: the vision tower learns with the dense head what single frames tell
-//! (category, colour and metric point of every cell) and to tell which cells of two frames show the same place.
-//! *Camera*: the same head on the frozen tower, now on all pairs of longer clips,
-//! and through the differentiable planar fit on the relative pose itself.
+//! *Tower*: the vision tower learns with the dense head what single frames tell:
+//! category, colour and metric point of every cell.
+//! *Camera*: the camera encoder's head alone, on the frozen tower and closely spaced
+//! frames of clips; validated by the poses that the encoder finds.
 //! Neither is part of Loc3R-VLM, whose tower and camera encoder come trained.
 
 use std::sync::Arc;
@@ -11,17 +11,18 @@ use std::sync::Arc;
 use candle_core::{D, DType, Tensor, Var};
 use rayon::prelude::*;
 
-use super::clip::{ClipMaker, ViewChoice, is_object};
+use super::clip::{Clip, ClipMaker, ViewChoice, is_object};
 use super::config::{DenseStageConfig, DenseWeights, TrainConfig};
-use super::dense_batch::{DenseBatch, DenseSource, PairChoice, dense_batch};
+use super::dense_batch::{DenseBatch, DenseSource, dense_batch};
 use super::loss::cross_entropy;
 use super::pool::{ClipPool, PoolRule};
 use super::stage::{Stage, StepLoss};
 use super::track_error::{TrackErrors, ViewErrors};
+use super::tracking::tracked;
 use super::{Metrics, StageKind, TrainError, Variables};
-use crate::model::align::matching::{Assignment, MatchSide, soft_procrustes};
-use crate::model::align::{AlignedCamera, DenseOutput};
+use crate::model::odometry::{DenseOutput, OdometryCamera};
 use crate::model::{ModelConfig, Network};
+use crate::video::FrameSpacing;
 
 /// Tower or camera stage.
 pub struct DenseStage {
@@ -30,7 +31,7 @@ pub struct DenseStage {
     config: TrainConfig,
     model: ModelConfig,
     network: Network,
-    camera: AlignedCamera,
+    camera: OdometryCamera,
     variables: Variables,
 }
 
@@ -41,7 +42,7 @@ impl DenseStage {
         config: &TrainConfig,
         model: &ModelConfig,
         network: &Network,
-        camera: &AlignedCamera,
+        camera: &OdometryCamera,
         variables: &Variables,
     ) -> Self {
         Self {
@@ -55,13 +56,14 @@ impl DenseStage {
         }
     }
 
-    fn maker(&self, choice: ViewChoice) -> ClipMaker {
+    fn maker(&self, choice: ViewChoice, spacing: Option<FrameSpacing>) -> ClipMaker {
         ClipMaker {
             data: self.config.data,
             image_size: self.model.vision.image_size as u32,
             grid: self.model.vision.grid(),
             pooled_grid: self.model.token_grid(),
             choice,
+            spacing,
             questions: 0,
         }
     }
@@ -100,11 +102,10 @@ impl Stage for DenseStage {
             pool_steps: self.stage.pool_steps,
             seed_limit: self.config.validation.first_seed,
         };
-        let gap = if self.kind == StageKind::Tower { (0.3, 1.6) } else { (0.4, 1.4) };
-        let maker = self.maker(ViewChoice::Burst { views: self.stage.views, gap });
+        let gap = if self.kind == StageKind::Tower { (0.3, 1.6) } else { (0.15, 0.5) };
+        let maker = self.maker(ViewChoice::Burst { views: self.stage.views, gap }, None);
         DenseSource {
             pool: ClipPool::new(rule, move |seed| Ok(maker.make(seed))),
-            pairs: if self.kind == StageKind::Tower { PairChoice::Neighbours } else { PairChoice::All },
             image_size: self.model.vision.image_size,
             augment: self.config.data.augment.then_some(self.config.seed),
         }
@@ -112,34 +113,34 @@ impl Stage for DenseStage {
 
     fn loss(&self, batch: &DenseBatch) -> Result<StepLoss, TrainError> {
         let dense = self.dense(&batch.pixels)?;
-        Ok(dense_loss(&dense, batch, self.camera.head().descriptor_gain(), &self.stage.weights)?)
+        Ok(dense_loss(&dense, batch, &self.stage.weights)?)
     }
 
     fn validate(&self) -> Result<Metrics, TrainError> {
         let validation = self.config.validation;
-        let maker = self.maker(ViewChoice::Spread { views: self.model.num_frames as usize });
+        // Following the camera takes many frames: only where the encoder is the subject.
+        let spacing = (self.kind == StageKind::Camera).then_some(self.camera.config().spacing);
+        let maker = self.maker(ViewChoice::Spread { views: self.model.num_frames as usize }, spacing);
         let mut figures = DenseFigures::default();
         let mut tracks = TrackErrors::default();
         let mut views = ViewErrors::default();
-        for seed in
-            (validation.first_seed..validation.first_seed + validation.clips).collect::<Vec<_>>().chunks(4)
-        {
-            let clips: Vec<Arc<_>> = seed.par_iter().map(|&seed| Arc::new(maker.make(seed))).collect();
+        let seeds: Vec<u64> = (validation.first_seed..validation.first_seed + validation.clips).collect();
+        for seeds in seeds.chunks(4) {
+            let clips: Vec<Arc<Clip>> = seeds.par_iter().map(|&seed| Arc::new(maker.make(seed))).collect();
             for clip in clips {
-                let truth: Vec<_> = clip.views.iter().map(|view| view.planar).collect();
-                let true_views: Vec<_> = clip.views.iter().map(|view| view.view).collect();
-                let batch = dense_batch(&[clip], PairChoice::Neighbours, self.model.vision.image_size, None)?;
-                let dense = self.dense(&batch.pixels)?;
-                figures.add(&dense, &batch, self.camera.head().descriptor_gain())?;
-                let aligned = self.camera.align_dense(&dense)?;
-                let found: Vec<_> = aligned.poses.iter().map(|pose| pose.planar).collect();
-                tracks.add(&found, &truth);
-                views.add(&aligned, &true_views);
+                let batch = dense_batch(&[Arc::clone(&clip)], self.model.vision.image_size, None)?;
+                figures.add(&self.dense(&batch.pixels)?, &batch)?;
+                if let Some(found) = tracked(&clip, &self.network, &self.camera)? {
+                    tracks.add(&found.poses, &clip.views);
+                    views.add(&found, &clip.views);
+                }
             }
         }
         let mut metrics = figures.metrics();
-        metrics.extend(tracks.metrics());
-        metrics.extend(views.metrics());
+        if spacing.is_some() {
+            metrics.extend(tracks.metrics());
+            metrics.extend(views.metrics());
+        }
         Ok(metrics)
     }
 }
@@ -148,7 +149,6 @@ impl Stage for DenseStage {
 pub fn dense_loss(
     dense: &DenseOutput,
     batch: &DenseBatch,
-    gain: &Tensor,
     weights: &DenseWeights,
 ) -> candle_core::Result<StepLoss> {
     let frames = dense.point.dim(0)?;
@@ -167,22 +167,6 @@ pub fn dense_loss(
         let mean = (likelihood.broadcast_mul(&batch.point_known)?.sum_all()? / known)?;
         terms.push(("point", mean, weights.point));
     }
-    if weights.matching > 0.0 || weights.motion > 0.0 {
-        let pairs = &batch.pairs;
-        let (a, b) = (MatchSide::of_frames(dense, &pairs.a)?, MatchSide::of_frames(dense, &pairs.b)?);
-        let assignment = Assignment::new(&a, &b, gain)?;
-        if weights.matching > 0.0 {
-            terms.push(("matching", assignment.loss(&pairs.b_of_a, &pairs.a_of_b)?, weights.matching));
-        }
-        if weights.motion > 0.0 {
-            let (turn, shift) = soft_procrustes(&assignment.mutual()?, &a, &b)?;
-            let turn_error = ((&turn - &pairs.turn)?.sqr()?.sum_keepdim(1)? + 1e-4)?.sqrt()?;
-            let shift_error = ((&shift - &pairs.shift)?.sqr()?.sum_keepdim(1)? + 1e-4)?.sqrt()?;
-            let error = ((turn_error * 2.0)? + shift_error)?;
-            let count = pairs.overlaps.sum_all()?.maximum(1.0)?;
-            terms.push(("motion", ((error * &pairs.overlaps)?.sum_all()? / count)?, weights.motion));
-        }
-    }
     let mut total = Tensor::zeros((), DType::F32, dense.point.device())?;
     for (_, term, weight) in &terms {
         total = (total + (term * *weight)?)?;
@@ -191,7 +175,7 @@ pub fn dense_loss(
     Ok(StepLoss { total, terms, frames })
 }
 
-/// Sums behind the figures on single frames and pairs.
+/// Sums behind the figures on single frames.
 #[derive(Debug, Default)]
 struct DenseFigures {
     cells: f64,
@@ -200,13 +184,11 @@ struct DenseFigures {
     objects_right: f64,
     colors: f64,
     colors_right: f64,
-    partnered: f64,
-    partners_right: f64,
     point_errors: Vec<f32>,
 }
 
 impl DenseFigures {
-    fn add(&mut self, dense: &DenseOutput, batch: &DenseBatch, gain: &Tensor) -> candle_core::Result<()> {
+    fn add(&mut self, dense: &DenseOutput, batch: &DenseBatch) -> candle_core::Result<()> {
         let best = |logits: &Tensor| logits.argmax(D::Minus1)?.flatten_all()?.to_vec1::<u32>();
         let (category, color) = (best(&dense.category)?, best(&dense.color)?);
         let true_category = batch.category.to_vec1::<i64>()?;
@@ -230,25 +212,6 @@ impl DenseFigures {
         let distance = distance.flatten_all()?.to_vec1::<f32>()?;
         self.point_errors
             .extend(distance.iter().zip(&known).filter(|(_, known)| **known > 0.0).map(|(d, _)| *d));
-        self.add_partners(dense, batch, gain)
-    }
-
-    fn add_partners(
-        &mut self,
-        dense: &DenseOutput,
-        batch: &DenseBatch,
-        gain: &Tensor,
-    ) -> candle_core::Result<()> {
-        let pairs = &batch.pairs;
-        let (a, b) = (MatchSide::of_frames(dense, &pairs.a)?, MatchSide::of_frames(dense, &pairs.b)?);
-        let found = Assignment::new(&a, &b, gain)?.b_given_a;
-        let cells = found.dim(1)?;
-        let found = found.narrow(D::Minus1, 0, cells)?.argmax(D::Minus1)?.flatten_all()?.to_vec1::<u32>()?;
-        let truth = pairs.b_of_a.flatten_all()?.to_vec1::<u32>()?;
-        for (found, truth) in found.iter().zip(&truth).filter(|(_, truth)| (**truth as usize) < cells) {
-            self.partnered += 1.0;
-            self.partners_right += f64::from(u8::from(found == truth));
-        }
         Ok(())
     }
 
@@ -260,8 +223,6 @@ impl DenseFigures {
             ("cell_category_accuracy".to_owned(), share(self.cells_right, self.cells)),
             ("object_category_accuracy".to_owned(), share(self.objects_right, self.objects)),
             ("object_color_accuracy".to_owned(), share(self.colors_right, self.colors)),
-            ("partner_accuracy".to_owned(), share(self.partners_right, self.partnered)),
-            ("partner_share".to_owned(), share(self.partnered, self.cells)),
             ("point_error_m".to_owned(), f64::from(median)),
         ])
     }

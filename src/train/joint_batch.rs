@@ -15,7 +15,7 @@ use super::feed::BatchSource;
 use super::joint_sample::{JointSample, Suffix, noisy_poses};
 use super::pool::ClipPool;
 use crate::geometry::BevPoint;
-use crate::model::align::pose_code::pose_code;
+use crate::model::odometry::pose_code::pose_code;
 
 /// What one step trains on.
 #[derive(Debug, Clone)]
@@ -123,8 +123,11 @@ fn camera_tokens(
     width: usize,
     rng: Option<&mut ChaCha8Rng>,
 ) -> candle_core::Result<Tensor> {
-    let mut poses =
-        if source == CameraSource::Truth { &sample.true_poses } else { &sample.estimated_poses }.clone();
+    let mut poses = match (source, &sample.estimated_poses) {
+        (CameraSource::Truth, _) => sample.true_poses.clone(),
+        (_, Some(estimated)) => estimated.clone(),
+        (_, None) => candle_core::bail!("the camera was not followed through this clip"),
+    };
     let mut blank = false;
     if let Some(rng) = rng {
         if source == CameraSource::Truth {

@@ -7,10 +7,11 @@ use glam::Vec2;
 use super::TrainError;
 use super::clip::{Clip, ClipMaker};
 use super::pixels::pixel_tensor;
+use super::tracking::tracked;
 use crate::geometry::BevPoint;
-use crate::model::align::AlignedCamera;
-use crate::model::align::planar::PlanarPose;
-use crate::model::align::pose_code::FramePose;
+use crate::model::odometry::OdometryCamera;
+use crate::model::odometry::planar::PlanarPose;
+use crate::model::odometry::pose_code::FramePose;
 use crate::model::prompt::{FrameTimes, PromptQuestion, PromptText, choice_letter};
 use crate::model::tokenizer::TextTokenizer;
 use crate::model::{ModelConfig, Network};
@@ -50,8 +51,8 @@ pub struct JointSample {
     pub features: Tensor,
     /// True poses.
     pub true_poses: Vec<FramePose>,
-    /// Poses of the camera encoder.
-    pub estimated_poses: Vec<FramePose>,
+    /// Poses of the camera encoder; `None` where the clip was not followed.
+    pub estimated_poses: Option<Vec<FramePose>>,
     /// Bev position per pooled token, frame-major.
     pub targets: Vec<Option<BevPoint>>,
     /// The questions.
@@ -68,7 +69,7 @@ pub struct SampleMaker {
     /// Its vision tower is used.
     pub network: Network,
     /// Estimates poses.
-    pub camera: AlignedCamera,
+    pub camera: OdometryCamera,
     /// Words to ids.
     pub tokenizer: TextTokenizer,
     /// Whether pictures are varied.
@@ -83,7 +84,7 @@ impl SampleMaker {
         let side = self.model.vision.image_size;
         let pixels = pixel_tensor(&pictures, side, self.augment.then_some(seed), &Device::Cpu)?;
         let features = self.network.vision.forward(&pixels)?.detach();
-        let estimated_poses = self.camera.align(&features)?.poses;
+        let estimated_poses = tracked(&clip, &self.network, &self.camera)?.map(|found| found.poses);
         Ok(JointSample {
             features,
             true_poses: true_poses(&clip),

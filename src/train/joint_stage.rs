@@ -157,7 +157,8 @@ impl JointStage {
             return Ok(samples);
         }
         let validation = self.config.validation;
-        let maker = SampleMaker { augment: false, ..(*self.maker).clone() };
+        let mut maker = SampleMaker { augment: false, ..(*self.maker).clone() };
+        maker.clips.spacing = Some(maker.camera.config().spacing);
         let samples = (validation.first_seed..validation.first_seed + validation.clips)
             .into_par_iter()
             .map(|seed| maker.make(seed).map(Arc::new))

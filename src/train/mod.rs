@@ -26,6 +26,7 @@ pub mod run_dir;
 pub mod schedule;
 pub mod stage;
 pub mod track_error;
+pub mod tracking;
 pub mod variables;
 pub mod words;
 

@@ -13,9 +13,9 @@ use super::joint_stage::JointStage;
 use super::stage::Runner;
 use super::words::tokenizer_of;
 use super::{RunDir, StageKind, TrainConfig, TrainError, TrainEvent, Variables};
-use crate::model::align::{AlignConfig, AlignedCamera};
 use crate::model::config::CameraEncoderConfig;
 use crate::model::network::CAMERA_PREFIX;
+use crate::model::odometry::{OdometryCamera, OdometryConfig};
 use crate::model::{ModelConfig, Network};
 use crate::worker::CancelFlag;
 
@@ -34,12 +34,7 @@ pub fn model_config(config: &TrainConfig) -> Result<ModelConfig, TrainError> {
     let mut model = ModelConfig::preset(&config.model).ok_or_else(|| TrainError::Config {
         reason: format!("there is no model preset {:?}", config.model),
     })?;
-    let mut align = AlignConfig::new(category_names(), color_names());
-    if model.vision.hidden_size < 64 {
-        align.dense.descriptor_dim = 8;
-        align.dense.descriptor_hidden = 16;
-    }
-    model.camera = CameraEncoderConfig::Aligned(align);
+    model.camera = CameraEncoderConfig::Odometry(OdometryConfig::new(category_names(), color_names()));
     model.camera_token_dim = if config.joint.camera == CameraSource::None { 0 } else { CAMERA_TOKEN_DIM };
     model.notice = NOTICE.to_owned();
     Ok(model)
@@ -52,7 +47,7 @@ pub struct TrainedModel {
     /// Tower, projector, language model, heads.
     pub network: Network,
     /// Camera encoder.
-    pub camera: AlignedCamera,
+    pub camera: OdometryCamera,
     /// The variables of both.
     pub variables: Variables,
 }
@@ -61,16 +56,20 @@ impl TrainedModel {
     /// A freshly initialised model.
     pub fn new(config: &TrainConfig) -> Result<Self, TrainError> {
         let model = model_config(config)?;
-        let CameraEncoderConfig::Aligned(align) = &model.camera else {
+        let CameraEncoderConfig::Odometry(odometry) = &model.camera else {
             return Err(TrainError::Config {
-                reason: "only the aligned camera encoder is trained here".to_owned(),
+                reason: "only the camera encoder of kind odometry is trained here".to_owned(),
             });
         };
         let variables = Variables::new(config.seed);
         let root = variables.builder(&Device::Cpu);
         let network = Network::new(&model, &root)?;
-        let camera =
-            AlignedCamera::new(align, model.vision.hidden_size, CAMERA_TOKEN_DIM, root.pp(CAMERA_PREFIX))?;
+        let camera = OdometryCamera::new(
+            odometry,
+            model.vision.hidden_size,
+            CAMERA_TOKEN_DIM,
+            root.pp(CAMERA_PREFIX),
+        )?;
         Ok(Self { config: model, network, camera, variables })
     }
 }
@@ -134,6 +133,9 @@ pub fn sample_maker(
             grid: model.config.vision.grid(),
             pooled_grid: model.config.token_grid(),
             choice: ViewChoice::Spread { views: model.config.num_frames as usize },
+            // Following the camera renders ten times the frames: only where it is asked for.
+            spacing: (config.joint.camera == CameraSource::Estimated)
+                .then_some(model.camera.config().spacing),
             questions: config.joint.situations,
         },
         model: model.config.clone(),

@@ -1,10 +1,11 @@
 //! Errors of planar camera tracks against the truth.
 
 use super::Metrics;
+use super::clip::ClipView;
 use crate::geometry::wrap_angle;
-use crate::model::align::AlignedFrames;
-use crate::model::align::planar::PlanarPose;
-use crate::model::align::view_fit::View;
+use crate::model::odometry::TrackedFrames;
+use crate::model::odometry::planar::PlanarPose;
+use crate::model::odometry::pose_code::FramePose;
 
 /// Errors collected over clips.
 #[derive(Debug, Default)]
@@ -19,8 +20,15 @@ pub struct TrackErrors {
 }
 
 impl TrackErrors {
-    /// Adds one clip: poses in the levelled space of the first frame.
-    pub fn add(&mut self, found: &[PlanarPose], truth: &[PlanarPose]) {
+    /// Adds one clip.
+    pub fn add(&mut self, found: &[FramePose], truth: &[ClipView]) {
+        let found: Vec<PlanarPose> = found.iter().map(|pose| pose.planar).collect();
+        let truth: Vec<PlanarPose> = truth.iter().map(|view| view.planar).collect();
+        self.add_planar(&found, &truth);
+    }
+
+    /// Poses in the levelled space of the first frame.
+    fn add_planar(&mut self, found: &[PlanarPose], truth: &[PlanarPose]) {
         let path: f32 = truth.windows(2).map(|w| w[0].shift.distance(w[1].shift)).sum();
         let mut worst_free = Vec::new();
         for k in 1..truth.len().min(found.len()) {
@@ -69,9 +77,9 @@ pub struct ViewErrors {
 }
 
 impl ViewErrors {
-    /// Adds one clip; `truth` per frame as in [`crate::model::align::view_fit::View`].
-    pub fn add(&mut self, found: &AlignedFrames, truth: &[View]) {
-        for (pose, truth) in found.poses.iter().zip(truth) {
+    /// Adds one clip.
+    pub fn add(&mut self, found: &TrackedFrames, truth: &[ClipView]) {
+        for (pose, truth) in found.poses.iter().zip(truth.iter().map(|view| view.view)) {
             self.height.push((pose.height - found.floor_height - truth[0]).abs());
             self.pitch.push((pose.pitch - truth[1]).abs());
             self.roll.push((pose.roll - truth[2]).abs());
@@ -106,7 +114,7 @@ mod tests {
         let turned: Vec<PlanarPose> =
             truth.iter().map(|p| PlanarPose { shift: Vec2::ZERO, yaw: 0.5 }.compose(p)).collect();
         let mut errors = TrackErrors::default();
-        errors.add(&turned, &truth);
+        errors.add_planar(&turned, &truth);
         let metrics = errors.metrics();
         assert!(metrics["camera_step_yaw_error_deg"] < 0.01);
         assert!((metrics["camera_yaw_error_deg"] - 0.5f64.to_degrees()).abs() < 0.01);

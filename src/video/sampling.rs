@@ -45,6 +45,44 @@ impl FrameSampling {
     }
 }
 
+/// How closely a video is followed between sampled frames.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FrameSpacing {
+    /// Longest time between neighbours, seconds.
+    pub longest_secs: f64,
+    /// Upper bound on frames; neighbours are farther apart where it is reached.
+    pub most_frames: u32,
+}
+
+impl FrameSpacing {
+    /// `sampled` (rising) and frames between them, each once; `pts_secs` are the
+    /// presentation times of all frames.
+    pub fn fill(&self, pts_secs: &[f64], sampled: &[FrameIndex]) -> Vec<FrameIndex> {
+        let mut keys = sampled.to_vec();
+        keys.dedup();
+        let secs = |index: FrameIndex| pts_secs.get(index.0 as usize).copied().unwrap_or(0.0);
+        let span = match &keys[..] {
+            [first, .., last] => secs(*last) - secs(*first),
+            _ => 0.0,
+        };
+        // Every sampled frame may need one more than its share.
+        let room = self.most_frames.saturating_sub(keys.len() as u32).max(1);
+        let spacing = self.longest_secs.max(span / f64::from(room)).max(1e-6);
+        let mut filled = Vec::new();
+        for pair in keys.windows(2) {
+            let between = pair[1].0 - pair[0].0;
+            let wanted = ((secs(pair[1]) - secs(pair[0])) / spacing - 1e-6).ceil().max(1.0);
+            let parts = (wanted as u32).min(between);
+            filled.extend((0..parts).map(|k| {
+                FrameIndex(pair[0].0 + (u64::from(between) * u64::from(k) / u64::from(parts)) as u32)
+            }));
+        }
+        filled.extend(keys.last());
+        filled
+    }
+}
+
 /// NumPy's `linspace(0, count - 1, frames, dtype=int)`, as LLaVA-Video samples.
 fn uniform(count: u32, frames: u32) -> Vec<FrameIndex> {
     let last = f64::from(count - 1);
@@ -71,6 +109,23 @@ mod tests {
         ];
         let got: Vec<u32> = uniform(1000, 32).into_iter().map(|i| i.0).collect();
         assert_eq!(got, expected);
+    }
+
+    fn times(frames: u32) -> Vec<f64> {
+        (0..frames).map(|k| f64::from(k) / 30.0).collect()
+    }
+
+    #[test]
+    fn gaps_are_filled_up_to_the_spacing_and_the_bound() {
+        let spacing = FrameSpacing { longest_secs: 0.1, most_frames: 100 };
+        let sampled = [0, 0, 10, 12].map(FrameIndex);
+        let filled: Vec<u32> = spacing.fill(&times(30), &sampled).into_iter().map(|i| i.0).collect();
+        assert_eq!(filled, [0, 2, 5, 7, 10, 12]);
+        let long = spacing.fill(&times(9000), &uniform(9000, 16));
+        assert!(long.len() <= 100 && long.len() > 80, "{}", long.len());
+        assert!(uniform(9000, 16).iter().all(|index| long.contains(index)));
+        assert!(long.windows(2).all(|pair| pair[0] < pair[1]));
+        assert_eq!(spacing.fill(&times(1), &[FrameIndex(0); 3]), [FrameIndex(0)]);
     }
 
     #[test]

@@ -12,10 +12,11 @@ const CLIPS: u64 = 3;
 fn report() -> Report {
     let model = Loc3rModel::random(&ModelConfig::tiny(), 5, &Device::Cpu).unwrap();
     let mut predictor = ModelPredictor::new(model);
-    let (frames, image_size) = predictor.sight();
+    let (frames, spacing, image_size) = predictor.sight();
     let options = ClipOptions {
         frames: NonZeroU32::new(frames).unwrap(),
         image_size,
+        spacing,
         questions: QuestionOptions { situations: 3, room_questions: 4, ..QuestionOptions::default() },
     };
     let prior = prior_questions(6, &options);

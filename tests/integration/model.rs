@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use loc3r::geometry::{BevPoint, ImageSize, Orientation};
-use loc3r::model::align::AlignConfig;
 use loc3r::model::camera::{self, CameraInput};
 use loc3r::model::config::{CameraEncoderConfig, ModelConfig, NewlineMode, Qwen2Config};
+use loc3r::model::odometry::OdometryConfig;
 use loc3r::model::qwen2::{KvCache, PassOptions};
 use loc3r::model::sequence::VisualLayout;
 use loc3r::model::{
@@ -30,7 +30,7 @@ const DEVICE: Device = Device::Cpu;
 fn full_config() -> ModelConfig {
     let names = |names: [&str; 2]| names.map(str::to_owned).to_vec();
     ModelConfig {
-        camera: CameraEncoderConfig::Aligned(AlignConfig::new(
+        camera: CameraEncoderConfig::Odometry(OdometryConfig::new(
             names(["sofa", "lamp"]),
             names(["red", "blue"]),
         )),
@@ -62,7 +62,7 @@ fn clip(seed: u64) -> Clip {
         container: "mp4".to_owned(),
         warnings: Vec::new(),
     };
-    Clip { info, frames }
+    Clip { info, frames, between: Vec::new() }
 }
 
 fn query(situation: Option<&str>, question: &str) -> Query {
@@ -446,7 +446,9 @@ fn camera_tokens_have_the_configured_width() {
         features: &Tensor::rand(-1.0f32, 1.0, (2, 16, 32), &DEVICE).unwrap(),
         pixels: &Tensor::rand(-1.0f32, 1.0, (2, 3, 32, 32), &DEVICE).unwrap(),
         frame_size: ImageSize::new(640, 480),
+        secs: &[0.0, 0.3],
         frames: &[FrameIndex(0), FrameIndex(9)],
+        sampled: &[0, 1],
     };
     let output = encoder.encode(&input, &mut |_, _| true).unwrap().unwrap();
     assert_eq!(output.tokens.dims(), [2, 64]);

@@ -177,7 +177,9 @@ mod tests {
             features: &empty,
             pixels: &empty,
             frame_size: ImageSize::new(640, 480),
+            secs: &[0.0, 0.5],
             frames: &[FrameIndex(0), FrameIndex(7)],
+            sampled: &[0, 1],
         };
         let output = anchored(empty.clone(), &frames, &input);
         assert!(output.poses[0].position.length() < 1e-5);

@@ -8,6 +8,8 @@
 
 use glam::{Vec2, Vec3};
 
+use super::linear::solve;
+
 /// Camera height (m), pitch, roll (radians), ln(fx / width), ln(fy / height).
 pub type View = [f32; 5];
 
@@ -56,16 +58,27 @@ pub fn fit_view(points: &[Vec3], weights: &[f32]) -> View {
     view
 }
 
-/// Distance in metres of a point from its ray, across and down the picture.
-fn residual(view: &View, point: Vec3, uv: Vec2) -> Vec2 {
-    let [height, pitch, roll, log_fx, log_fy] = *view;
+/// A levelled point in camera space (x right, y down, z forward), metres.
+pub fn camera_point(view: &View, point: Vec3) -> Vec3 {
+    let [height, pitch, roll, ..] = *view;
     let (sin, cos) = pitch.sin_cos();
     let rise = point.z - height;
     let forward = point.y * cos + rise * sin;
     let down = point.y * sin - rise * cos;
     // A camera rolled clockwise sees the level world turned counter-clockwise.
-    let camera = Vec2::from_angle(-roll).rotate(Vec2::new(point.x, down));
-    camera - forward * uv * Vec2::new((-log_fx).exp(), (-log_fy).exp())
+    Vec2::from_angle(-roll).rotate(Vec2::new(point.x, down)).extend(forward)
+}
+
+/// Upwards in camera space.
+pub fn up(view: &View) -> Vec3 {
+    let high = view[0] + 1.0;
+    camera_point(view, Vec3::new(0.0, 0.0, high))
+}
+
+/// Distance in metres of a point from its ray, across and down the picture.
+fn residual(view: &View, point: Vec3, uv: Vec2) -> Vec2 {
+    let camera = camera_point(view, point);
+    camera.truncate() - camera.z * uv * Vec2::new((-view[3]).exp(), (-view[4]).exp())
 }
 
 /// The residual with its slopes by central differences.
@@ -78,28 +91,6 @@ fn linearised(view: &View, point: Vec3, uv: Vec2) -> (Vec2, [Vec2; 5]) {
         (residual(&more, point, uv) - residual(&less, point, uv)) / (2.0 * STEP)
     });
     (residual(view, point, uv), slopes)
-}
-
-/// Gaussian elimination of a symmetric positive definite system.
-fn solve(mut matrix: [[f64; 5]; 5], mut rhs: [f64; 5]) -> Option<[f64; 5]> {
-    for k in 0..5 {
-        if matrix[k][k] <= 1e-12 || !matrix[k][k].is_finite() {
-            return None;
-        }
-        for i in k + 1..5 {
-            let factor = matrix[i][k] / matrix[k][k];
-            for j in k..5 {
-                matrix[i][j] -= factor * matrix[k][j];
-            }
-            rhs[i] -= factor * rhs[k];
-        }
-    }
-    let mut x = [0.0; 5];
-    for k in (0..5).rev() {
-        let known: f64 = (k + 1..5).map(|j| matrix[k][j] * x[j]).sum();
-        x[k] = (rhs[k] - known) / matrix[k][k];
-    }
-    Some(x)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! What single frames tell: per sub-cell of every vision token a category, a
-//! colour, a metric point and a matching descriptor.
+//! colour and a metric point.
 //!
 //! Our own head (not part of Loc3R-VLM): it pre-trains the bundled vision tower
-//! and feeds the camera encoder of kind `aligned`. Every vision token is cut into
+//! and feeds the camera encoder of kind `odometry`. Every vision token is cut into
 //! 2 x 2 *cells*; cells of a frame are in raster order over the finer grid.
 //! Shapes: F frames, N tokens a frame (square grid), D tower width, n = 4 N cells.
 
@@ -27,10 +27,6 @@ pub struct DenseConfig {
     pub categories: Vec<String>,
     /// Names of the colours, in channel order.
     pub colors: Vec<String>,
-    /// Width of the matching descriptor of a cell.
-    pub descriptor_dim: usize,
-    /// Hidden width of the descriptor's MLP.
-    pub descriptor_hidden: usize,
 }
 
 /// What the head says about F frames of n cells.
@@ -44,10 +40,6 @@ pub struct DenseOutput {
     pub point: Tensor,
     /// Natural logarithm of the Laplace scale of each coordinate (F, n, 3), metres.
     pub log_scale: Tensor,
-    /// Unit matching descriptors (F, n, descriptor_dim).
-    pub descriptor: Tensor,
-    /// Score of "this cell is not seen in the other frame" (F, n).
-    pub unmatched: Tensor,
 }
 
 /// The head; see the module.
@@ -57,9 +49,6 @@ pub struct DenseHead {
     norm_weight: Tensor,
     norm_bias: Tensor,
     cells: Linear,
-    descriptor_in: Linear,
-    descriptor_out: Linear,
-    descriptor_gain: Tensor,
 }
 
 impl DenseHead {
@@ -71,24 +60,12 @@ impl DenseHead {
             norm_weight: vb.get_with_hints(hidden, "norm.weight", Init::Const(1.0))?,
             norm_bias: vb.get_with_hints(hidden, "norm.bias", Init::Const(0.0))?,
             cells: linear(hidden, CELLS_PER_TOKEN * channels, vb.pp("cells"))?,
-            descriptor_in: linear(hidden, config.descriptor_hidden, vb.pp("descriptor_in"))?,
-            descriptor_out: linear(
-                config.descriptor_hidden,
-                CELLS_PER_TOKEN * (config.descriptor_dim + 1),
-                vb.pp("descriptor_out"),
-            )?,
-            descriptor_gain: vb.get_with_hints(1, "descriptor_gain", Init::Const(10.0))?,
         })
     }
 
     /// Sizes and names.
     pub fn config(&self) -> &DenseConfig {
         &self.config
-    }
-
-    /// Gain of descriptor products before the softmax, shape (1).
-    pub fn descriptor_gain(&self) -> &Tensor {
-        &self.descriptor_gain
     }
 
     /// Reads vision tokens (F, N, D).
@@ -98,17 +75,11 @@ impl DenseHead {
         let cells = cells_in_raster_order(&self.cells.forward(tokens)?)?;
         let raw_point = cells.narrow(D::Minus1, categories + colors, POINT)?;
         let raw_scale = cells.narrow(D::Minus1, categories + colors + POINT, POINT)?;
-        let hidden = ops::gelu_tanh(&self.descriptor_in.forward(tokens)?)?;
-        let descriptors = cells_in_raster_order(&self.descriptor_out.forward(&hidden)?)?;
-        let direction = descriptors.narrow(D::Minus1, 0, self.config.descriptor_dim)?.contiguous()?;
-        let norm = (direction.sqr()?.sum_keepdim(D::Minus1)? + 1e-6)?.sqrt()?;
         Ok(DenseOutput {
             category: cells.narrow(D::Minus1, 0, categories)?,
             color: cells.narrow(D::Minus1, categories, colors)?,
             point: affine(&raw_point, &[1.5, 1.5, 0.8], &[0.0, 2.5, 0.9])?,
             log_scale: (raw_scale.clamp(-5.0, 3.0)? - 0.5)?,
-            descriptor: direction.broadcast_div(&norm)?,
-            unmatched: descriptors.narrow(D::Minus1, self.config.descriptor_dim, 1)?.squeeze(D::Minus1)?,
         })
     }
 }
@@ -166,8 +137,6 @@ mod tests {
         DenseConfig {
             categories: ["none", "wall", "chair"].map(str::to_owned).to_vec(),
             colors: ["none", "red"].map(str::to_owned).to_vec(),
-            descriptor_dim: 8,
-            descriptor_hidden: 16,
         }
     }
 
@@ -194,9 +163,5 @@ mod tests {
         assert_eq!(out.category.dims(), [2, 64, 3]);
         assert_eq!(out.color.dims(), [2, 64, 2]);
         assert_eq!(out.point.dims(), [2, 64, 3]);
-        assert_eq!(out.unmatched.dims(), [2, 64]);
-        let norms: Vec<f32> =
-            out.descriptor.sqr().unwrap().sum(2).unwrap().flatten_all().unwrap().to_vec1().unwrap();
-        assert!(norms.iter().all(|n| (n - 1.0).abs() < 1e-3));
     }
 }
