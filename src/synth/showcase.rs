@@ -12,7 +12,7 @@ pub fn showcase(name: &str) -> Option<(SynthScene, Walk)> {
     let (scene_seed, walk_seed, config) = match name {
         "studio" => (
             5,
-            1,
+            5,
             SynthConfig {
                 rooms: (1, 1),
                 kinds: vec![RoomKind::Studio],
@@ -23,19 +23,19 @@ pub fn showcase(name: &str) -> Option<(SynthScene, Walk)> {
         ),
         "two_rooms" => (
             5,
-            1,
+            28,
             SynthConfig {
                 rooms: (2, 2),
                 kinds: vec![RoomKind::Living, RoomKind::Bedroom],
                 room_side: (4.0, 5.5),
                 objects: (28, 34),
-                seconds: (23.0, 24.5),
+                seconds: (24.0, 24.0),
                 ..base
             },
         ),
         "office" => (
             5,
-            1,
+            3,
             SynthConfig {
                 rooms: (1, 1),
                 kinds: vec![RoomKind::Office],
