@@ -336,13 +336,13 @@ impl ModelConfig {
         }
     }
 
-    /// The bundled size: 16 frames of 128 px, 4 x 4 tokens each.
+    /// The bundled size: 32 frames of 128 px, 4 x 4 tokens each.
     pub fn mini() -> Self {
         Self {
             name: "loc3r-mini".to_owned(),
             vision: SiglipConfig::small(128, 16, 192, 6, 4),
             language: Qwen2Config::small(2048, 192, 6, 4, 1024),
-            num_frames: 16,
+            num_frames: 32,
             ..Self::tiny()
         }
     }

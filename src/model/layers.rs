@@ -42,7 +42,28 @@ impl Module for Linear {
 
 /// A linear layer `weight (out, in)`, `bias (out)`; starts uniform in ±1/√in, bias 0.
 pub fn linear(inputs: usize, outputs: usize, bias: bool, weights: &VarBuilder<'_>) -> Result<Linear> {
-    let bound = 1.0 / (inputs as f64).sqrt();
+    scaled_linear(inputs, outputs, bias, 1.0, weights)
+}
+
+/// [`linear`] without bias that ends one of `branches` branches of a residual stream:
+/// starts smaller by √branches, so that all of them together do not drown the input.
+pub fn branch_end(
+    inputs: usize,
+    outputs: usize,
+    branches: usize,
+    weights: &VarBuilder<'_>,
+) -> Result<Linear> {
+    scaled_linear(inputs, outputs, false, 1.0 / (branches as f64).sqrt(), weights)
+}
+
+fn scaled_linear(
+    inputs: usize,
+    outputs: usize,
+    bias: bool,
+    scale: f64,
+    weights: &VarBuilder<'_>,
+) -> Result<Linear> {
+    let bound = scale / (inputs as f64).sqrt();
     let weight =
         weights.get_with_hints((outputs, inputs), "weight", Init::Uniform { lo: -bound, up: bound })?;
     let bias = bias.then(|| weights.get_with_hints(outputs, "bias", Init::Const(0.0))).transpose()?;

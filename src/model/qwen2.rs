@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{Init, Module as _, VarBuilder};
 
 use super::config::Qwen2Config;
-use super::layers::{Linear, RmsNorm, linear, merge_heads, split_heads};
+use super::layers::{Linear, RmsNorm, branch_end, linear, merge_heads, split_heads};
 use super::ops::{self, AttentionMask};
 
 /// Keys (after RoPE) and values of the rows seen so far. They stay in the autograd
@@ -133,12 +133,14 @@ impl Qwen2 {
     /// `root` unless the embeddings are tied.
     pub fn new(config: &Qwen2Config, model: &VarBuilder<'_>, root: &VarBuilder<'_>) -> Result<Self> {
         let table = (config.vocab_size, config.hidden_size);
-        let small = Init::Randn { mean: 0.0, stdev: 0.02 };
-        let embed_tokens = model.pp("embed_tokens").get_with_hints(table, "weight", small)?;
+        // New words are as strong as what the layers add, and new logits have unit variance:
+        // behind a video, weaker words drown before the answer can depend on them.
+        let start = Init::Randn { mean: 0.0, stdev: 1.0 / (config.hidden_size as f64).sqrt() };
+        let embed_tokens = model.pp("embed_tokens").get_with_hints(table, "weight", start)?;
         let output = if config.tie_word_embeddings {
             embed_tokens.clone()
         } else {
-            root.pp("lm_head").get_with_hints(table, "weight", small)?
+            root.pp("lm_head").get_with_hints(table, "weight", start)?
         };
         let layers = model.pp("layers");
         let dim = config.head_dim();
@@ -250,6 +252,7 @@ impl Qwen2Layer {
         let (width, hidden) = (config.hidden_size, config.intermediate_size);
         let key_width = config.num_key_value_heads * config.head_dim();
         let (attention, mlp) = (weights.pp("self_attn"), weights.pp("mlp"));
+        let branches = 2 * config.num_hidden_layers;
         let norm = |name| RmsNorm::new(width, config.rms_norm_eps, &weights.pp(name));
         Ok(Self {
             input_norm: norm("input_layernorm")?,
@@ -257,10 +260,10 @@ impl Qwen2Layer {
             query: linear(width, width, true, &attention.pp("q_proj"))?,
             key: linear(width, key_width, true, &attention.pp("k_proj"))?,
             value: linear(width, key_width, true, &attention.pp("v_proj"))?,
-            out: linear(width, width, false, &attention.pp("o_proj"))?,
+            out: branch_end(width, width, branches, &attention.pp("o_proj"))?,
             gate: linear(width, hidden, false, &mlp.pp("gate_proj"))?,
             up: linear(width, hidden, false, &mlp.pp("up_proj"))?,
-            down: linear(hidden, width, false, &mlp.pp("down_proj"))?,
+            down: branch_end(hidden, width, branches, &mlp.pp("down_proj"))?,
             heads: config.num_attention_heads,
             key_heads: config.num_key_value_heads,
             scale: 1.0 / (config.head_dim() as f64).sqrt(),
@@ -285,5 +288,33 @@ impl Qwen2Layer {
         let normed = self.post_norm.forward(&x)?;
         let hidden = ops::silu_mul(&self.gate.forward(&normed)?, &self.up.forward(&normed)?)?;
         ops::add(&x, &self.down.forward(&hidden)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ModelConfig, SeededVariables};
+
+    /// A new decoder can learn from words only if they reach its output.
+    #[test]
+    fn behind_a_video_another_word_makes_another_row() {
+        let config = ModelConfig::mini().language;
+        let root = SeededVariables::new(1).builder(DType::F32, &Device::Cpu);
+        let decoder = Qwen2::new(&config, &root.pp("model"), &root).unwrap();
+        let values: Vec<f32> =
+            (0..128 * config.hidden_size).map(|i| 0.4 * (2.4 * i as f32 * i as f32).sin()).collect();
+        let video = Tensor::from_vec(values, (1, 128, config.hidden_size), &Device::Cpu).unwrap();
+        let row_of = |word: u32| {
+            let mut cache = KvCache::new();
+            decoder.forward_embeds(&video, &mut cache).unwrap();
+            let text = decoder.embed(&Tensor::new(&[[7, word]], &Device::Cpu).unwrap()).unwrap();
+            decoder.forward_embeds(&text, &mut cache).unwrap().narrow(1, 1, 1).unwrap()
+        };
+        let length =
+            |x: &Tensor| x.sqr().unwrap().sum_all().unwrap().sqrt().unwrap().to_scalar::<f32>().unwrap();
+        let (how, can) = (row_of(300), row_of(301));
+        let difference = length(&(&how - &can).unwrap()) / length(&how);
+        assert!(difference > 0.7, "{difference}");
     }
 }

@@ -181,8 +181,13 @@ fn true_poses(clip: &Clip) -> Vec<FramePose> {
         .collect()
 }
 
-/// `poses` with an error that grows along the clip, as that of an estimate does:
-/// `shift` metres and `yaw` radians at the end, standard deviation.
+/// Errors of tilt (radians) and focal length (ln) of an estimate, standard deviations.
+const TILT_NOISE: f32 = 0.03;
+const FOCAL_NOISE: f32 = 0.03;
+
+/// `poses` with the errors of an estimate: those of position and heading grow along
+/// the clip (`shift` metres and `yaw` radians at the end, standard deviations), the
+/// focal length is wrong for the whole clip, the tilt a little in every frame.
 pub fn noisy_poses(
     poses: &[FramePose],
     (shift, yaw): (f32, f32),
@@ -190,6 +195,7 @@ pub fn noisy_poses(
 ) -> Vec<FramePose> {
     let step = 1.0 / (poses.len().max(1) as f32).sqrt();
     let mut drift = PlanarPose::IDENTITY;
+    let focal = FOCAL_NOISE * normal();
     poses
         .iter()
         .enumerate()
@@ -201,7 +207,14 @@ pub fn noisy_poses(
             let planar =
                 PlanarPose { shift: pose.planar.shift + drift.shift, yaw: pose.planar.yaw + drift.yaw };
             let support = pose.support * (0.8 * normal()).exp();
-            FramePose { planar, height: pose.height + 0.03 * normal(), support, ..*pose }
+            FramePose {
+                planar,
+                height: pose.height + 0.03 * normal(),
+                pitch: pose.pitch + TILT_NOISE * normal(),
+                roll: pose.roll + TILT_NOISE * normal(),
+                log_focal: pose.log_focal.map(|log| log + focal),
+                support,
+            }
         })
         .collect()
 }
