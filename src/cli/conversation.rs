@@ -133,6 +133,9 @@ impl Conversation {
     pub(super) fn finish(self) -> anyhow::Result<()> {
         let Some(recorder) = self.recorder else { return Ok(()) };
         let summary = recorder.finish(RECORDER_END)?;
+        for warning in &summary.warnings {
+            output::note(&format!("warning: {warning}"));
+        }
         if summary.dropped_frames + summary.dropped_events > 0 {
             output::note(&format!(
                 "the recording lacks {} video frames and {} events: there was no time to write them",

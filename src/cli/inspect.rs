@@ -7,13 +7,15 @@ use std::process::ExitCode;
 use candle_core::{DType, Device};
 
 use super::output;
+use crate::geometry::ImageSize;
 use crate::model::checkpoint::{CONFIG_FILE, Checkpoint};
+use crate::synth::{LoadedScene, Room, read_scene_file};
 use crate::video::{self, VideoInfo};
 
 /// Facts about a video, checkpoint or scene file.
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct InspectArgs {
-    /// A video file, a folder of images, or a checkpoint folder.
+    /// A video file, a folder of images, a checkpoint folder, or a scene file (JSON).
     path: PathBuf,
     /// Print one JSON object instead of text.
     #[arg(long)]
@@ -23,6 +25,7 @@ pub(super) struct InspectArgs {
 pub(super) fn run(args: InspectArgs) -> anyhow::Result<ExitCode> {
     let text = match Kind::of(&args.path) {
         Kind::Checkpoint => inspect_checkpoint(&args.path, args.json)?,
+        Kind::Scene => inspect_scene(&args.path, args.json)?,
         Kind::Video => inspect_video(&args.path, args.json)?,
     };
     output::result(&text);
@@ -33,13 +36,21 @@ pub(super) fn run(args: InspectArgs) -> anyhow::Result<ExitCode> {
 enum Kind {
     /// A folder with a `config.json`.
     Checkpoint,
+    /// A scene file of `loc3r synth`.
+    Scene,
     /// A video file, an image, or a folder of images.
     Video,
 }
 
 impl Kind {
     fn of(path: &Path) -> Self {
-        if path.join(CONFIG_FILE).is_file() { Self::Checkpoint } else { Self::Video }
+        if path.join(CONFIG_FILE).is_file() {
+            Self::Checkpoint
+        } else if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json")) {
+            Self::Scene
+        } else {
+            Self::Video
+        }
     }
 }
 
@@ -82,6 +93,105 @@ fn inspect_checkpoint(folder: &Path, json: bool) -> anyhow::Result<String> {
     Ok(lines.join("\n"))
 }
 
+/// Reads a scene file as `loc3r synth --scene` does: what is printed can be rendered.
+fn inspect_scene(path: &Path, json: bool) -> anyhow::Result<String> {
+    let facts = SceneFacts::of(path, &read_scene_file(path)?);
+    Ok(if json { serde_json::to_string_pretty(&facts)? } else { facts.text() })
+}
+
+/// What a scene file holds; lengths in metres.
+#[derive(Debug, serde::Serialize)]
+struct SceneFacts {
+    file: PathBuf,
+    rooms: Vec<RoomFacts>,
+    /// How many there are of each category.
+    objects: BTreeMap<String, usize>,
+    frames: usize,
+    frames_per_second: f32,
+    walked: f32,
+    /// Lowest and highest camera.
+    camera_height: [f32; 2],
+    picture: ImageSize,
+    warnings: Vec<String>,
+}
+
+#[derive(Debug, serde::Serialize)]
+struct RoomFacts {
+    kind: String,
+    area: f32,
+    sides: [f32; 2],
+    height: f32,
+}
+
+impl RoomFacts {
+    fn of(room: &Room) -> Self {
+        let (low, high) = room.bounds();
+        Self {
+            kind: format!("{:?}", room.kind).to_lowercase(),
+            area: room.area(),
+            sides: (high - low).to_array(),
+            height: room.height,
+        }
+    }
+}
+
+impl SceneFacts {
+    fn of(file: &Path, loaded: &LoadedScene) -> Self {
+        let LoadedScene { scene, walk, warnings } = loaded;
+        let mut objects = BTreeMap::new();
+        for object in scene.objects() {
+            *objects.entry(object.category.as_str().to_owned()).or_default() += 1;
+        }
+        let poses = &walk.track.poses;
+        let heights = || poses.iter().map(|pose| pose.position.z);
+        let (low, high) = heights().fold((f32::MAX, f32::MIN), |(low, high), z| (low.min(z), high.max(z)));
+        Self {
+            file: file.to_path_buf(),
+            rooms: scene.rooms.iter().map(RoomFacts::of).collect(),
+            objects,
+            frames: poses.len(),
+            frames_per_second: walk.fps,
+            walked: walk.track.path_length(),
+            camera_height: [low, high],
+            picture: walk.intrinsics.size,
+            warnings: warnings.clone(),
+        }
+    }
+
+    /// One fact a line, names in a column.
+    fn text(&self) -> String {
+        let mut lines = Vec::new();
+        let mut fact = |name: &str, value: String| lines.push(format!("{name:<11} {value}"));
+        fact("scene", self.file.display().to_string());
+        for room in &self.rooms {
+            let RoomFacts { kind, area, sides: [x, y], height } = room;
+            fact("room", format!("{kind}, {area:.1} m² within {x:.1} x {y:.1} m, {height:.2} m high"));
+        }
+        let counts = self.objects.iter().map(|(category, count)| match count {
+            1 => category.clone(),
+            _ => format!("{count} x {category}"),
+        });
+        let total: usize = self.objects.values().sum();
+        fact("objects", format!("{total} of {} categories", self.objects.len()));
+        fact("", counts.collect::<Vec<_>>().join(", "));
+        let secs = self.frames as f32 / self.frames_per_second;
+        let rate = self.frames_per_second;
+        fact(
+            "walk",
+            format!("{} frames in {secs:.1} s ({rate:.0} frames/s), {:.1} m", self.frames, self.walked),
+        );
+        let [low, high] = self.camera_height;
+        fact(
+            "camera",
+            format!("{low:.2} to {high:.2} m high, {} x {} pixels", self.picture.width, self.picture.height),
+        );
+        for warning in &self.warnings {
+            fact("warning", warning.clone());
+        }
+        lines.join("\n")
+    }
+}
+
 fn inspect_video(path: &Path, json: bool) -> anyhow::Result<String> {
     let source = video::open(path)?;
     let info = source.info();
@@ -112,8 +222,38 @@ fn describe_video(info: &VideoInfo) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::geometry::ImageSize;
     use crate::video::FrameIndex;
+
+    #[test]
+    fn a_scene_file_tells_rooms_objects_and_walk() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("room.scene.json");
+        let object = |category: &str, x: f32| {
+            format!(
+                r#"{{"category": "{category}", "bounds": {{"center": [{x}, 0.5, 0.4], "size": [0.5, 0.5, 0.8], "yaw": 0}}}}"#
+            )
+        };
+        let objects = [object("chair", 0.5), object("chair", 1.5), object("gizmo", 3.0)].join(", ");
+        let text = format!(
+            r#"{{"rooms": [{{"bounds": [[0, 0], [5, 4]]}}], "objects": [{objects}], "walk": {{"seconds": 2, "fps": 10}}}}"#
+        );
+        std::fs::write(&file, text).unwrap();
+        let told = inspect_scene(&file, false).unwrap();
+        for part in [
+            "20.0 m² within 5.0 x 4.0 m",
+            "3 of 2 categories",
+            "2 x chair, gizmo",
+            "20 frames in 2.0 s",
+            "warning",
+        ] {
+            assert!(told.contains(part), "{part} is missing in\n{told}");
+        }
+        let json: serde_json::Value = serde_json::from_str(&inspect_scene(&file, true).unwrap()).unwrap();
+        assert_eq!(json["objects"]["chair"], 2);
+        assert_eq!(json["frames"], 20);
+        std::fs::write(&file, "{}").unwrap();
+        assert!(inspect_scene(&file, false).unwrap_err().to_string().contains("room.scene.json"));
+    }
 
     #[test]
     fn every_fact_has_a_line() {

@@ -14,6 +14,8 @@ pub mod scene_shapes;
 #[cfg(feature = "rerun")]
 mod blueprint;
 #[cfg(feature = "rerun")]
+mod destinations;
+#[cfg(feature = "rerun")]
 mod frame_feed;
 #[cfg(feature = "rerun")]
 mod recorder_thread;
@@ -90,7 +92,7 @@ pub enum RecorderEvent {
 }
 
 /// What a recording holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RecordingSummary {
     /// Video frames written.
     pub frames: u32,
@@ -98,6 +100,8 @@ pub struct RecordingSummary {
     pub dropped_frames: u32,
     /// Events lost because the recorder could not keep up.
     pub dropped_events: u32,
+    /// What a user should know, one sentence each.
+    pub warnings: Vec<String>,
 }
 
 /// Why there is no recording.
@@ -128,7 +132,10 @@ pub enum RecordingError {
 /// What the recorder thread is given.
 enum Record {
     Event(Box<SessionEvent>),
-    Finish,
+    /// Write what waits; the owner gives up after `within`.
+    Finish {
+        within: Duration,
+    },
 }
 
 /// Handle of the recorder thread. Dropping it ends the recording without waiting.
@@ -205,19 +212,22 @@ impl Recorder {
     /// [`RecordingError::Stopped`] with the reason, or [`RecordingError::Timeout`].
     pub fn finish(self, timeout: Duration) -> Result<RecordingSummary, RecordingError> {
         let deadline = Instant::now() + timeout;
-        while self.worker.try_send(Record::Finish) == Err(SendError::Busy) {
+        while self.worker.try_send(Record::Finish { within: timeout }) == Err(SendError::Busy) {
             if Instant::now() > deadline {
                 return Err(RecordingError::Timeout(timeout));
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+        let mut warnings = Vec::new();
         loop {
             match self.worker.events().recv_deadline(deadline) {
                 Ok(RecorderEvent::Finished(summary)) => {
-                    return Ok(RecordingSummary { dropped_events: self.dropped_events, ..summary });
+                    warnings.extend(summary.warnings);
+                    return Ok(RecordingSummary { dropped_events: self.dropped_events, warnings, ..summary });
                 }
                 Ok(RecorderEvent::Failed { message }) => return Err(RecordingError::Stopped(message)),
-                Ok(RecorderEvent::Ready { .. } | RecorderEvent::Warning { .. }) => {}
+                Ok(RecorderEvent::Warning { message }) => warnings.push(message),
+                Ok(RecorderEvent::Ready { .. }) => {}
                 Err(error) => return Err(silence(error, timeout)),
             }
         }

@@ -1,12 +1,14 @@
 //! The recorder thread: events first, video frames while none waits.
 
 use std::fs::OpenOptions;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::RecvTimeoutError;
 use rerun::sink::{FileSink, LogSink};
 
 use super::blueprint::blueprint;
+use super::destinations::{Destinations, SharedSink};
 use super::frame_feed::{FrameFeed, jpeg};
 use super::rerun_sink::RerunSink;
 use super::viewer_process;
@@ -16,12 +18,10 @@ use crate::worker::WorkerSide;
 
 /// Rerun restricts these names; it is the same for every recording.
 const APPLICATION: &str = "loc3r";
-/// Time for the remaining video frames once the session is over.
-const FRAMES_LIMIT: Duration = Duration::from_secs(20);
-/// Time for everything to be on disk or in the viewer.
-const FLUSH_LIMIT: Duration = Duration::from_secs(10);
-/// The same when nobody waits for the end.
-const ABANDONED_FLUSH_LIMIT: Duration = Duration::from_secs(2);
+/// Time to write when nobody waits for the end.
+const ABANDONED_LIMIT: Duration = Duration::from_secs(2);
+/// Time for a clip to be on disk when the next one begins.
+const CLIP_LIMIT: Duration = Duration::from_secs(10);
 
 /// Fails early when the file cannot be written.
 pub(super) fn check(config: &RecordingConfig) -> Result<(), RecordingError> {
@@ -43,38 +43,52 @@ pub(super) fn run(config: &RecordingConfig, side: &WorkerSide<Record, RecorderEv
 
 struct Recording<'a> {
     config: &'a RecordingConfig,
+    destinations: Arc<Destinations>,
     sink: Option<RerunSink>,
     feed: Option<FrameFeed>,
     summary: RecordingSummary,
+    told_of_viewer: bool,
 }
 
 impl<'a> Recording<'a> {
     fn begin(config: &'a RecordingConfig, side: &WorkerSide<Record, RecorderEvent>) -> Result<Self, String> {
-        let mut sinks: Vec<Box<dyn LogSink>> = Vec::new();
         let mut places = Vec::new();
+        let mut file = None;
         if let Some(path) = &config.rrd {
-            let sink = FileSink::new(path).map_err(|error| {
+            file = Some(FileSink::new(path).map_err(|error| {
                 let reason = error.to_string();
                 RecordingError::File { path: path.clone(), reason }.to_string()
-            })?;
-            sinks.push(Box::new(sink));
+            })?);
             places.push(path.display().to_string());
         }
+        let mut viewer = None;
         if config.viewer {
-            let (sink, warning) = viewer_process::connect()?;
-            sinks.push(Box::new(sink));
-            places.push("the Rerun viewer".to_owned());
+            let warning = match viewer_process::connect() {
+                Ok((sink, warning)) => {
+                    viewer = Some(sink);
+                    places.push("the Rerun viewer".to_owned());
+                    warning
+                }
+                Err(reason) if file.is_some() => Some(format!("recording to the file only: {reason}")),
+                Err(reason) => return Err(reason),
+            };
             if let Some(message) = warning {
                 drop(side.events.send(RecorderEvent::Warning { message }));
             }
         }
-        let stream = rerun::RecordingStreamBuilder::new(APPLICATION)
-            .with_blueprint(blueprint())
-            .set_sinks(sinks)
-            .map_err(|error| format!("Rerun cannot start recording: {error}"))?;
-        let sink = RerunSink::new(stream).map_err(|error| failed(config, &error.to_string()))?;
+        let destinations =
+            Destinations::new(file, viewer).map_err(|error| RecordingError::Thread(error).to_string())?;
+        let destinations = Arc::new(destinations);
+        let sink = open_sink(config, &destinations)?;
         drop(side.events.send(RecorderEvent::Ready { places: places.join(" and ") }));
-        Ok(Self { config, sink: Some(sink), feed: None, summary: RecordingSummary::default() })
+        Ok(Self {
+            config,
+            destinations,
+            sink: Some(sink),
+            feed: None,
+            summary: RecordingSummary::default(),
+            told_of_viewer: false,
+        })
     }
 
     fn serve(&mut self, side: &WorkerSide<Record, RecorderEvent>) -> Result<RecordingSummary, String> {
@@ -83,13 +97,15 @@ impl<'a> Recording<'a> {
             let patience = if self.feed.is_some() { Duration::ZERO } else { Duration::from_secs(3600) };
             match side.commands.recv_timeout(patience) {
                 Ok(Record::Event(event)) => self.take(&event, side)?,
-                Ok(Record::Finish) => {
-                    self.feed_until(Instant::now() + FRAMES_LIMIT, side)?;
-                    return self.close(FLUSH_LIMIT);
+                Ok(Record::Finish { within }) => {
+                    // Half for the frames that are left, a quarter each for file and viewer.
+                    self.feed_until(Instant::now() + within / 2, side)?;
+                    return self.close(within / 4);
                 }
                 Err(RecvTimeoutError::Timeout) => self.feed_one(side)?,
-                Err(RecvTimeoutError::Disconnected) => return self.close(ABANDONED_FLUSH_LIMIT),
+                Err(RecvTimeoutError::Disconnected) => return self.close(ABANDONED_LIMIT),
             }
+            self.look_at_viewer(side)?;
         }
     }
 
@@ -100,6 +116,7 @@ impl<'a> Recording<'a> {
     fn take(&mut self, event: &SessionEvent, side: &WorkerSide<Record, RecorderEvent>) -> Result<(), String> {
         if let SessionEvent::VideoOpened { info, sight, .. } = event {
             self.drop_feed();
+            self.begin_clip()?;
             match FrameFeed::open(info, &sight.frames) {
                 Ok(feed) => self.feed = Some(feed),
                 Err(error) => self.warn(side, format!("the recording has no pictures: {error}")),
@@ -160,13 +177,63 @@ impl<'a> Recording<'a> {
         drop(side.events.try_send(RecorderEvent::Warning { message }));
     }
 
+    /// A clip after the first gets a recording of its own: what holds for a whole clip
+    /// is static, and would replace that of the clip before.
+    fn begin_clip(&mut self) -> Result<(), String> {
+        if !self.sink()?.has_clip() {
+            return Ok(());
+        }
+        let mut next = open_sink(self.config, &self.destinations)?;
+        if let Some(before) = self.sink.take() {
+            next.continue_from(&before).map_err(|error| failed(self.config, &error.to_string()))?;
+            before.close(CLIP_LIMIT).map_err(|reason| failed(self.config, &reason))?;
+        }
+        self.sink = Some(next);
+        Ok(())
+    }
+
+    /// A viewer that is gone ends the recording only when there is no file.
+    fn look_at_viewer(&mut self, side: &WorkerSide<Record, RecorderEvent>) -> Result<(), String> {
+        if self.told_of_viewer || !self.destinations.viewer_is_lost() {
+            return Ok(());
+        }
+        self.told_of_viewer = true;
+        let message = "the Rerun viewer no longer takes data; was it closed?";
+        if !self.destinations.has_file() {
+            return Err(message.to_owned());
+        }
+        self.warn(side, format!("{message} The file goes on"));
+        Ok(())
+    }
+
+    /// Writes everything; `limit` holds for the file and again for the viewer.
     fn close(&mut self, limit: Duration) -> Result<RecordingSummary, String> {
         self.drop_feed();
         if let Some(sink) = self.sink.take() {
             sink.close(limit).map_err(|reason| failed(self.config, &reason))?;
         }
-        Ok(self.summary)
+        let mut summary = std::mem::take(&mut self.summary);
+        if let Err(reason) = self.destinations.flush_viewer(limit) {
+            let message = format!("the Rerun viewer did not get everything: {reason}");
+            if !self.destinations.has_file() {
+                return Err(message);
+            }
+            if !self.told_of_viewer {
+                summary.warnings.push(message);
+            }
+        }
+        Ok(summary)
     }
+}
+
+/// A new recording in the shared destinations.
+fn open_sink(config: &RecordingConfig, destinations: &Arc<Destinations>) -> Result<RerunSink, String> {
+    let sinks: Vec<Box<dyn LogSink>> = vec![Box::new(SharedSink(Arc::clone(destinations)))];
+    let stream = rerun::RecordingStreamBuilder::new(APPLICATION)
+        .with_blueprint(blueprint())
+        .set_sinks(sinks)
+        .map_err(|error| format!("Rerun cannot start recording: {error}"))?;
+    RerunSink::new(stream).map_err(|error| failed(config, &error.to_string()))
 }
 
 fn failed(config: &RecordingConfig, reason: &str) -> String {
@@ -179,5 +246,73 @@ fn failed(config: &RecordingConfig, reason: &str) -> String {
             path.display()
         ),
         (None, _) => format!("the Rerun viewer no longer takes data: {reason}; was it closed?"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use rerun::external::re_log_encoding::DecoderApp;
+    use rerun::external::re_log_types::LogMsg;
+
+    use super::super::{Recorder, entity_paths};
+    use super::*;
+    use crate::geometry::ImageSize;
+    use crate::scene::Layout;
+    use crate::session::{ModelSight, RequestId, Timing};
+    use crate::video::VideoInfo;
+
+    fn clip_events(number: u64) -> [SessionEvent; 2] {
+        let request = RequestId(number);
+        let info = VideoInfo {
+            path: format!("clip-{number}").into(),
+            size: ImageSize::new(4, 4),
+            pts_secs: vec![0.0],
+            keyframes: Vec::new(),
+            rotation_degrees: 0,
+            codec: String::new(),
+            container: String::new(),
+            warnings: Vec::new(),
+        };
+        let sight = ModelSight {
+            frames: Vec::new(),
+            size: ImageSize::new(1, 1),
+            rgb: Vec::new(),
+            tokens_per_frame: 1,
+            prefix_tokens: 1,
+        };
+        [
+            SessionEvent::VideoOpened { request, info, sight },
+            SessionEvent::LayoutReady { request, layout: Layout::default(), timing: Timing::default() },
+        ]
+    }
+
+    #[test]
+    fn every_clip_of_a_session_has_a_recording_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.rrd");
+        let config = RecordingConfig { rrd: Some(path.clone()), viewer: false };
+        let mut recorder = Recorder::start(config).unwrap();
+        for event in [1, 2].into_iter().flat_map(clip_events) {
+            recorder.record(&event);
+        }
+        recorder.finish(Duration::from_secs(60)).unwrap();
+
+        let file = std::io::BufReader::new(std::fs::File::open(&path).unwrap());
+        let mut paths: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for message in DecoderApp::decode_lazy(file) {
+            if let LogMsg::ArrowMsg(store, chunk) = message.unwrap()
+                && store.is_recording()
+            {
+                let chunk = rerun::log::Chunk::from_arrow_msg(&chunk).unwrap();
+                let entity = chunk.entity_path().to_string();
+                paths.entry(store.recording_id().to_string()).or_default().insert(entity);
+            }
+        }
+        assert_eq!(paths.len(), 2);
+        for entities in paths.values() {
+            assert!(entities.contains(&format!("/{}", entity_paths::LAYOUT)), "{entities:?}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! What holds for the whole clip (layout, points, camera path) is static; video
 //! frames and cameras lie on the timelines `video_time` and `frame`; what belongs to
 //! a question lies on `question`, and at the start of the other two so that the
-//! latest one is always on screen.
+//! latest one is always on screen. A sink holds one clip; the next clip gets a new one.
 
 use std::time::Duration;
 
@@ -54,6 +54,17 @@ impl RerunSink {
             model: None,
             info: None,
         })
+    }
+
+    /// Whether a clip was written; the next one needs a recording of its own.
+    pub(super) fn has_clip(&self) -> bool {
+        self.info.is_some()
+    }
+
+    /// Takes over what is known of the model.
+    pub(super) fn continue_from(&mut self, before: &Self) -> Logged {
+        self.model.clone_from(&before.model);
+        self.session_facts(None)
     }
 
     /// Writes one event.
@@ -129,6 +140,9 @@ impl RerunSink {
     fn video(&mut self, info: &VideoInfo) -> Logged {
         self.at_frame(info.frame_count(), info.duration_secs());
         self.stream.log(path::CAMERA, &rerun::Clear::recursive())?;
+        if let Some(name) = info.path.file_name() {
+            self.stream.send_recording_name(name.to_string_lossy())?;
+        }
         self.info = Some(info.clone());
         for warning in &info.warnings {
             self.message(warning)?;

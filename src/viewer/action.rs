@@ -80,6 +80,8 @@ pub enum ViewerAction {
     FocusQuestion,
     /// Closes what is open on top; else cancels the running request.
     Dismiss,
+    /// Puts away the message over the 3D view.
+    DismissMessage,
     /// Writes a picture of the window (PNG).
     Screenshot(PathBuf),
     /// Ends the app.

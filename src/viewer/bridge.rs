@@ -45,6 +45,8 @@ pub(super) struct ModelLink {
     model_wanted: bool,
     /// A model is being loaded: opening a clip must not cancel it.
     loading: bool,
+    /// The clip to be opened once the model is loaded.
+    held: Option<PathBuf>,
     /// Requests that found the queue full.
     waiting: VecDeque<SessionRequest>,
     /// Events read from a log, shown instead of a model's.
@@ -61,6 +63,7 @@ impl ModelLink {
             device,
             model_wanted: false,
             loading: false,
+            held: None,
             waiting: VecDeque::new(),
             replay: replay.into(),
             unrecorded: Vec::new(),
@@ -81,11 +84,15 @@ impl ModelLink {
     }
 
     /// Opens a clip; whatever runs is cancelled, except loading the model that is to
-    /// look at it. Without a model the player shows the clip alone.
+    /// look at it: then the clip waits, and is not asked for when loading fails.
+    /// Without a model the player shows the clip alone.
     pub(crate) fn open_video(&mut self, path: PathBuf) {
-        if !self.loading {
-            self.cancel();
+        if self.loading {
+            self.held = Some(path);
+            return;
         }
+        self.held = None;
+        self.cancel();
         if self.model_wanted {
             self.request(SessionRequest::OpenVideo { path });
         }
@@ -130,12 +137,20 @@ impl ModelLink {
 
     fn poll(&mut self) -> Option<SessionEvent> {
         let event = self.replay.pop_front().or_else(|| self.session.as_mut()?.poll())?;
-        // The request that follows the loading has started, or the loading has ended.
-        if !matches!(
+        let goes_on = matches!(
             event,
             SessionEvent::Started { .. } | SessionEvent::Progress { stage: Stage::LoadModel, .. }
-        ) {
+        );
+        if self.loading && !goes_on {
             self.loading = false;
+            self.model_wanted = !matches!(event, SessionEvent::Failed { .. });
+        }
+        if !self.model_wanted {
+            self.held = None;
+        } else if matches!(event, SessionEvent::ModelLoaded { .. })
+            && let Some(path) = self.held.take()
+        {
+            self.request(SessionRequest::OpenVideo { path });
         }
         Some(event)
     }
@@ -292,6 +307,22 @@ fn steer_player(clock: Res<PlaybackClock>, mut link: ResMut<VideoLink>, pace: Re
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clip_is_not_asked_for_when_its_model_does_not_load() {
+        let session = Session::start().unwrap();
+        let mut link = ModelLink::new(Some(session), ComputeDevice::Cpu, Vec::new());
+        link.load_model("no-such-folder".into());
+        link.open_video("clip.mp4".into());
+        let mut conversation = SessionState::default();
+        while conversation.status.is_none() {
+            if let Some(event) = link.poll() {
+                conversation.apply(event);
+            }
+        }
+        assert!(conversation.status.unwrap().text.contains("no-such-folder"));
+        assert!(link.held.is_none() && !link.model_wanted && link.waiting.is_empty());
+    }
 
     #[test]
     fn frames_are_due_when_their_time_has_come_also_around_a_loop() {

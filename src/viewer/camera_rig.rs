@@ -131,8 +131,9 @@ impl CameraRig {
 
     /// Fits `bounds` on the floor at `floor` into a view of `aspect` (width over height).
     pub fn frame(&mut self, bounds: BevBounds, floor: f32, aspect: f32) {
+        // The follower goes where the camera is.
         if self.mode == CameraMode::Follow {
-            self.set_mode(CameraMode::Orbit);
+            return;
         }
         self.touched = false;
         let (low, high): (Vec2, Vec2) = (bounds.min.into(), bounds.max.into());
@@ -226,6 +227,16 @@ mod tests {
                 assert!(screen.cmpge(Vec2::ZERO).all() && screen.cmple(view.size).all(), "{mode:?} {screen}");
             }
         }
+    }
+
+    #[test]
+    fn fitting_leaves_the_follower_at_its_camera() {
+        let mut rig = CameraRig::default();
+        rig.set_mode(CameraMode::Follow);
+        rig.follow(&CameraPose::looking(Vec3::ZERO, Orientation::FORWARD, 0.0, 0.0));
+        let before = rig.goal;
+        rig.frame(room(), -1.4, 1.0);
+        assert_eq!(rig.goal, before);
     }
 
     #[test]

@@ -89,7 +89,12 @@ impl Desk<'_, '_> {
             ViewerAction::SetConfidence(share) => self.workbench.confidence = share.clamp(0.0, 1.0),
             ViewerAction::SetColoring(coloring) => self.workbench.coloring = coloring,
             ViewerAction::SetCameraMode(mode) => self.set_camera_mode(mode),
-            ViewerAction::FrameAll => self.scene.request_fit(),
+            ViewerAction::FrameAll => {
+                if self.workbench.camera_mode == CameraMode::Follow {
+                    self.set_camera_mode(CameraMode::Orbit);
+                }
+                self.scene.request_fit();
+            }
             ViewerAction::PlaceSituation(situation) => self.place(situation),
             ViewerAction::ClearPlaced => self.clear_placed(),
             ViewerAction::CopyAnswer => self.copy_answer(),
@@ -103,6 +108,7 @@ impl Desk<'_, '_> {
             ViewerAction::ToggleSight => self.workbench.sight_open = !self.workbench.sight_open,
             ViewerAction::FocusQuestion => self.drafts.focus_question = true,
             ViewerAction::Dismiss => self.dismiss(),
+            ViewerAction::DismissMessage => self.conversation.0.status = None,
             ViewerAction::Screenshot(path) => self.pictures.take(&mut self.commands, path),
             ViewerAction::Quit => {
                 self.exit.write(AppExit::Success);
@@ -180,10 +186,11 @@ impl Desk<'_, '_> {
     }
 
     fn set_camera_mode(&mut self, mode: CameraMode) {
-        let leaving_follow = self.workbench.camera_mode == CameraMode::Follow && mode != CameraMode::Follow;
+        let changed = self.workbench.camera_mode != mode;
         self.workbench.camera_mode = mode;
         self.rig.set_mode(mode);
-        if leaving_follow {
+        // Every change shows everything: what was near in one view may be out of sight in the other.
+        if changed && mode != CameraMode::Follow {
             self.scene.request_fit();
         }
     }

@@ -44,7 +44,7 @@ pub use action::ViewerAction;
 pub use playback::{PlaybackClock, RATE_RANGE};
 pub use shortcuts::{SHORTCUTS, Shortcut};
 pub use video_view::VideoPanel;
-pub use views::{LayersView, QuestionView, SightView, StatusView, TimelineView, shown_question};
+pub use views::{FramePace, LayersView, QuestionView, SightView, StatusView, TimelineView, shown_question};
 pub use workbench::{CameraMode, ClipTruth, Coloring, Drafts, Layer, LayerSet, RecordingState, Workbench};
 pub use world_view::WorldPanel;
 

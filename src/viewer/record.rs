@@ -1,6 +1,7 @@
 //! Hands session events to the Rerun recorder; starting, stopping and failing never
 //! touch the conversation.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bevy::app::AppExit;
@@ -23,6 +24,8 @@ pub(super) struct Recording {
     /// Facts of the open clip so far.
     known: Vec<SessionEvent>,
     wanted: bool,
+    /// Recordings begun so far; a file is never written twice.
+    begun: u32,
 }
 
 impl Recording {
@@ -53,7 +56,10 @@ impl Recording {
     }
 
     fn start(&mut self) -> Result<(), String> {
-        let mut recorder = Recorder::start(self.config.clone()).map_err(|error| error.to_string())?;
+        let rrd = self.config.rrd.as_deref().map(|path| numbered(path, self.begun));
+        let config = RecordingConfig { rrd, ..self.config.clone() };
+        let mut recorder = Recorder::start(config).map_err(|error| error.to_string())?;
+        self.begun += 1;
         for event in &self.known {
             recorder.record(event);
         }
@@ -74,6 +80,16 @@ impl Recording {
     }
 }
 
+/// The file of a recording that was preceded by `before` others: `a.rrd`, `a-2.rrd`, …
+fn numbered(path: &Path, before: u32) -> PathBuf {
+    if before == 0 {
+        return path.to_path_buf();
+    }
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let ending = path.extension().map(|ending| format!(".{}", ending.to_string_lossy())).unwrap_or_default();
+    path.with_file_name(format!("{stem}-{}{ending}", before + 1))
+}
+
 /// Passes on what happened, starts and stops as wanted, shows what the recorder says.
 pub(super) fn record(
     mut recording: ResMut<Recording>,
@@ -83,6 +99,9 @@ pub(super) fn record(
     use bevy::prelude::DetectChangesMut as _;
     let recording = &mut *recording;
     let link = link.bypass_change_detection();
+    if workbench.recording == RecordingState::Unavailable && cfg!(feature = "rerun") {
+        workbench.recording = RecordingState::Off;
+    }
     match (recording.wanted, recording.recorder.is_some()) {
         (true, false) => {
             workbench.recording = RecordingState::On("starting".to_owned());
@@ -126,5 +145,17 @@ pub(super) fn finish_recording(mut exits: MessageReader<AppExit>, mut recording:
         && let Err(error) = recorder.finish(CLOSING_SECS)
     {
         tracing::error!("{error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn switching_on_again_never_overwrites_the_file_before() {
+        let files = [0, 1, 2].map(|before| numbered(Path::new("out/walk.rrd"), before));
+        assert_eq!(files, ["out/walk.rrd", "out/walk-2.rrd", "out/walk-3.rrd"].map(PathBuf::from));
+        assert_eq!(numbered(Path::new("walk"), 1), PathBuf::from("walk-2"));
     }
 }

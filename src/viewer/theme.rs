@@ -2,7 +2,7 @@
 
 use bevy_egui::egui::{
     Color32, Context, CornerRadius, FontFamily, FontId, Frame, Margin, RichText, Stroke, TextStyle, Theme,
-    vec2,
+    style::ScrollStyle, vec2,
 };
 
 /// Window and 3D background.
@@ -69,6 +69,8 @@ pub fn apply(ctx: &Context) {
         style.spacing.button_padding = vec2(10.0, 5.0);
         style.spacing.interact_size.y = 28.0;
         style.spacing.slider_width = 130.0;
+        // Beside what scrolls, not over it.
+        style.spacing.scroll = ScrollStyle::thin();
         let visuals = &mut style.visuals;
         visuals.override_text_color = Some(TEXT);
         visuals.panel_fill = PANEL;
@@ -105,6 +107,15 @@ pub fn panel_frame() -> Frame {
 /// The frame of a card on a panel.
 pub fn card_frame() -> Frame {
     Frame::new().fill(FIELD).corner_radius(CornerRadius::same(8)).inner_margin(Margin::symmetric(12, 10))
+}
+
+/// The frame of a window over the panels.
+pub fn window_frame() -> Frame {
+    Frame::new()
+        .fill(PANEL)
+        .stroke(Stroke::new(1.0, GRID))
+        .corner_radius(CornerRadius::same(10))
+        .inner_margin(Margin::symmetric(20, 16))
 }
 
 /// Secondary text.

@@ -5,6 +5,7 @@
 
 use super::playback::PlaybackClock;
 use super::workbench::{Drafts, Workbench};
+use crate::qa::SituationEstimate;
 use crate::session::{AskedQuestion, SessionState};
 
 /// Question panel: drafts, suggestions, history, streaming answer.
@@ -36,10 +37,19 @@ pub struct StatusView<'a> {
     pub workbench: &'a Workbench,
     /// Memory of this process in bytes, when the system tells.
     pub memory_bytes: Option<u64>,
-    /// Pictures per second of the window, averaged over the last second.
-    pub frames_per_second: f32,
+    /// Pictures of the window over the last second; `None` while it rests.
+    pub pace: Option<FramePace>,
     /// Name of the graphics adapter.
     pub adapter: &'a str,
+}
+
+/// How smoothly the window is drawn.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FramePace {
+    /// Pictures per second.
+    pub per_second: f32,
+    /// The longest time between two of them, milliseconds.
+    pub slowest_ms: f32,
 }
 
 /// Layers, colouring, confidence, camera mode.
@@ -58,6 +68,12 @@ pub struct SightView<'a> {
     pub session: &'a SessionState,
     /// The question looked at.
     pub question: Option<&'a AskedQuestion>,
+}
+
+/// Whether a reading of the situation is the one that was placed by hand: it comes back
+/// without any spread, which the model never gives.
+pub(crate) fn is_given(estimate: &SituationEstimate) -> bool {
+    estimate.position_sigma.rms() < 1e-4
 }
 
 /// The question that panels, caption and 3D view show: the selected one, else the newest.

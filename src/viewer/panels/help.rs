@@ -8,7 +8,7 @@ use crate::viewer::theme;
 
 /// Draws the map over everything else.
 pub fn help_ui(ctx: &Context, actions: &mut Vec<ViewerAction>) {
-    let modal = Modal::new("keys".into()).show(ctx, |ui| {
+    let modal = Modal::new("keys".into()).frame(theme::window_frame()).show(ctx, |ui| {
         ui.label(RichText::new("Keys").text_style(TextStyle::Heading));
         ui.add_space(6.0);
         Grid::new("keys").num_columns(4).spacing(vec2(18.0, 6.0)).show(ui, |ui| {

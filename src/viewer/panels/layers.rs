@@ -1,7 +1,9 @@
 //! What the 3D view shows: camera mode, colouring, confidence, layers.
 
+use bevy_egui::egui::containers::menu::MenuButton;
 use bevy_egui::egui::{Slider, Ui};
 
+use super::top_bar::stays_open;
 use crate::viewer::action::ViewerAction;
 use crate::viewer::theme;
 use crate::viewer::views::LayersView;
@@ -23,7 +25,7 @@ pub fn layers_ui(ui: &mut Ui, view: LayersView<'_>, actions: &mut Vec<ViewerActi
         actions.push(ViewerAction::FrameAll);
     }
     ui.separator();
-    ui.menu_button("Layers", |ui| {
+    MenuButton::new("Layers").config(stays_open()).ui(ui, |ui| {
         for layer in Layer::ALL {
             let mut visible = workbench.layers.contains(layer);
             let known = is_known(layer, &view);

@@ -31,15 +31,18 @@ use super::bridge::Conversation;
 use super::playback::PlaybackClock;
 use super::theme;
 use super::video_view::VideoPanel;
-use super::views::{LayersView, QuestionView, SightView, StatusView, TimelineView, shown_question};
+use super::views::{
+    FramePace, LayersView, QuestionView, SightView, StatusView, TimelineView, shown_question,
+};
 use super::workbench::{Drafts, Workbench};
 use super::world_view::WorldPanel;
+use crate::session::Severity;
 
 pub use help::help_ui;
 pub use layers::layers_ui;
 pub use question::question_ui;
 pub use sight::sight_ui;
-pub use status::status_ui;
+pub use status::{problem_ui, status_ui};
 pub use timeline::timeline_ui;
 pub use top_bar::{TopBarView, top_bar_ui};
 
@@ -64,7 +67,9 @@ struct Meter {
     read_at: f64,
     memory_bytes: Option<u64>,
     frames: u32,
-    frames_per_second: f32,
+    last: f64,
+    slowest: f64,
+    pace: Option<FramePace>,
 }
 
 /// Once the window has its context.
@@ -85,7 +90,7 @@ fn panels(
     mut actions: MessageWriter<ViewerAction>,
 ) -> Result {
     let ctx = contexts.ctx_mut()?.clone();
-    meter.update(desk.time.elapsed_secs_f64());
+    meter.update(desk.time.elapsed_secs_f64(), desk.clock.is_playing());
     let mut wanted = Vec::new();
     let window = UiBuilder::new().layer_id(LayerId::background()).max_rect(ctx.viewport_rect());
     let mut ui = Ui::new(ctx.clone(), "window".into(), window);
@@ -114,6 +119,11 @@ fn panels(
                 layers_ui(ui, view, &mut wanted);
             });
         });
+        let status = desk.conversation.0.status.as_ref();
+        if let Some(problem) = status.filter(|status| status.severity != Severity::Notice) {
+            let frame = theme::card_frame().corner_radius(0.0);
+            Panel::top("problem").frame(frame).show(ui, |ui| problem_ui(ui, problem, &mut wanted));
+        }
         if desk.workbench.clip.is_none() {
             welcome(ui, &mut wanted);
         } else {
@@ -140,7 +150,7 @@ fn bars(ui: &mut Ui, desk: &mut Desk, meter: &Meter, wanted: &mut Vec<ViewerActi
             session: &desk.conversation.0,
             workbench: &desk.workbench,
             memory_bytes: meter.memory_bytes,
-            frames_per_second: meter.frames_per_second,
+            pace: meter.pace,
             adapter: &adapter,
         };
         status_ui(ui, view, wanted);
@@ -190,13 +200,21 @@ fn on_top(ctx: &Context, desk: &Desk, wanted: &mut Vec<ViewerAction>) {
 }
 
 impl Meter {
-    /// Counts this pass; reads memory and pictures per second once a second.
-    fn update(&mut self, now: f64) {
+    /// Counts this pass; reads memory and pace once a second. Without playback the
+    /// window is drawn as rarely as possible, so that its pace says nothing.
+    fn update(&mut self, now: f64, playing: bool) {
         self.frames += 1;
+        self.slowest = self.slowest.max(now - self.last);
+        self.last = now;
         let elapsed = now - self.read_at;
         if elapsed >= 1.0 {
-            self.frames_per_second = (f64::from(self.frames) / elapsed) as f32;
-            (self.frames, self.read_at) = (0, now);
+            let per_second = (f64::from(self.frames) / elapsed) as f32;
+            let slowest_ms = (self.slowest * 1e3) as f32;
+            self.pace = playing.then_some(FramePace { per_second, slowest_ms });
+            if playing {
+                tracing::debug!(per_second, slowest_ms, "pace");
+            }
+            (self.frames, self.slowest, self.read_at) = (0, 0.0, now);
             self.memory_bytes = resident_bytes();
         }
     }

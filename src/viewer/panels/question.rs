@@ -7,7 +7,7 @@ use bevy_egui::egui::{
 use crate::session::{Activity, AskedQuestion, SessionState, Stage};
 use crate::viewer::action::ViewerAction;
 use crate::viewer::theme;
-use crate::viewer::views::{QuestionView, shown_question};
+use crate::viewer::views::{QuestionView, is_given, shown_question};
 use crate::viewer::workbench::Drafts;
 
 /// Suggestions shown at once.
@@ -48,6 +48,7 @@ fn situation_field(ui: &mut Ui, drafts: &mut Drafts, placed: bool, actions: &mut
     ui.add(
         TextEdit::multiline(&mut drafts.situation)
             .hint_text("I am sitting on the sofa facing the TV (optional)")
+            .margin(vec2(8.0, 6.0))
             .desired_rows(2)
             .desired_width(f32::INFINITY),
     );
@@ -164,27 +165,37 @@ fn answer_card(ui: &mut Ui, asked: &AskedQuestion, session: &SessionState, actio
 }
 
 fn facts(ui: &mut Ui, asked: &AskedQuestion) {
-    Grid::new("facts").num_columns(2).spacing(vec2(14.0, 3.0)).show(ui, |ui| {
-        let mut row = |name: &str, value: String| {
+    let grid = Grid::new("facts").num_columns(2).spacing(vec2(14.0, 3.0)).min_row_height(17.0);
+    grid.show(ui, |ui| {
+        let mut row = |name: &str, value: String, hint: &str| {
             ui.label(theme::weak(name));
-            ui.label(RichText::new(value).text_style(TextStyle::Small));
+            let value = ui.label(RichText::new(value).text_style(TextStyle::Small));
+            if !hint.is_empty() {
+                value.on_hover_text(hint);
+            }
             ui.end_row();
         };
         if let Some(estimate) = &asked.estimate {
             let at = estimate.situation.position;
             let sigma = estimate.position_sigma;
-            row("Position", format!("x {:.2} ± {:.2} m,  y {:.2} ± {:.2} m", at.x, sigma.x, at.y, sigma.y));
+            let degrees = estimate.situation.orientation.degrees();
             let certainty = estimate.concentration * 100.0;
-            row(
-                "Looking",
-                format!("{:.0}°,  {certainty:.0} % certain", estimate.situation.orientation.degrees()),
-            );
+            let (place, heading) = if is_given(estimate) {
+                (format!("x {:.2} m,  y {:.2} m, placed by hand", at.x, at.y), format!("{degrees:.0}°"))
+            } else {
+                (
+                    format!("x {:.2} ± {:.2} m,  y {:.2} ± {:.2} m", at.x, sigma.x, at.y, sigma.y),
+                    format!("{degrees:.0}°,  {certainty:.0} % certain"),
+                )
+            };
+            row("Position", place, "Right of (x) and in front of (y) the first camera");
+            row("Looking", heading, "Counter-clockwise; the first camera looks along 90°");
         }
         if let Some(answer) = &asked.answer {
             let tokens = answer.tokens;
             let new = tokens.prompt.saturating_sub(tokens.reused);
-            row("Tokens", format!("{} reused,  {new} new,  {} written", tokens.reused, tokens.generated));
-            row("Time", format!("{:.0} ms", answer.timing.total));
+            row("Tokens", format!("{} reused,  {new} new,  {} written", tokens.reused, tokens.generated), "");
+            row("Time", format!("{:.0} ms", answer.timing.total), "");
         }
     });
 }

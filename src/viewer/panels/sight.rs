@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bevy_egui::egui::{
-    ColorImage, Context, Grid, Id, Image, RichText, ScrollArea, Sense, TextStyle, TextureHandle,
+    Align2, ColorImage, Context, Grid, Id, Image, RichText, ScrollArea, Sense, TextStyle, TextureHandle,
     TextureOptions, Ui, Window, vec2,
 };
 
@@ -12,13 +12,24 @@ use crate::viewer::action::ViewerAction;
 use crate::viewer::theme;
 use crate::viewer::views::SightView;
 
-/// Side of a frame on screen, points.
-const FRAME_SIDE: f32 = 128.0;
+/// Smallest side of a frame on screen, points.
+const FRAME_SIDE: f32 = 84.0;
+/// Largest side of a frame on screen, points.
+const LARGEST_SIDE: f32 = 168.0;
+/// Size of the window at its first opening, points.
+const SIZE: [f32; 2] = [800.0, 520.0];
 
 /// Draws the window.
 pub fn sight_ui(ctx: &Context, view: &SightView<'_>, actions: &mut Vec<ViewerAction>) {
     let mut open = true;
-    Window::new("What the model saw").open(&mut open).default_size(vec2(760.0, 560.0)).show(ctx, |ui| {
+    let window = Window::new("What the model saw")
+        .open(&mut open)
+        .collapsible(false)
+        .frame(theme::window_frame())
+        .pivot(Align2::RIGHT_TOP)
+        .default_pos(ctx.content_rect().right_top() + vec2(-20.0, 112.0))
+        .default_size(SIZE);
+    window.show(ctx, |ui| {
         ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
             match &view.session.sight {
                 Some(sight) => frames(ui, sight, actions),
@@ -46,15 +57,15 @@ fn frames(ui: &mut Ui, sight: &Arc<ModelSight>, actions: &mut Vec<ViewerAction>)
         sight.prefix_tokens
     )));
     let textures = textures(ui.ctx(), sight);
-    let columns = (ui.available_width() / (FRAME_SIDE + ui.spacing().item_spacing.x)).max(1.0) as usize;
+    let gap = ui.spacing().item_spacing.x;
+    let columns = columns(sight.frames.len(), ui.available_width(), gap);
+    let side = ((ui.available_width() - gap * (columns - 1) as f32) / columns as f32).min(LARGEST_SIDE);
     let pictures: Vec<_> = sight.frames.iter().zip(textures.iter()).collect();
-    Grid::new("frames").num_columns(columns).show(ui, |ui| {
+    Grid::new("frames").num_columns(columns).spacing(vec2(gap, gap)).show(ui, |ui| {
         for row in pictures.chunks(columns) {
             for &(&frame, texture) in row {
                 ui.vertical(|ui| {
-                    let image = Image::new(texture)
-                        .fit_to_exact_size(vec2(FRAME_SIDE, FRAME_SIDE))
-                        .sense(Sense::click());
+                    let image = Image::new(texture).fit_to_exact_size(vec2(side, side)).sense(Sense::click());
                     if ui.add(image).on_hover_text("Show this frame").clicked() {
                         actions.push(ViewerAction::SeekTo(frame));
                     }
@@ -64,6 +75,13 @@ fn frames(ui: &mut Ui, sight: &Arc<ModelSight>, actions: &mut Vec<ViewerAction>)
             ui.end_row();
         }
     });
+}
+
+/// How many frames stand in a row: those that fit, or fewer when the last row is fuller then.
+fn columns(frames: usize, width: f32, gap: f32) -> usize {
+    let most = (((width + gap) / (FRAME_SIDE + gap)) as usize).clamp(1, frames.max(1));
+    let empty = |columns: usize| frames.div_ceil(columns) * columns - frames;
+    (most.div_ceil(2)..=most).rev().min_by_key(|&columns| empty(columns)).unwrap_or(most)
 }
 
 /// Textures of the frames, made once per clip.
@@ -103,4 +121,17 @@ fn prompt(ui: &mut Ui, asked: &AskedQuestion) {
         ui.set_width(ui.available_width());
         ui.label(RichText::new(&answer.prompt).text_style(TextStyle::Monospace));
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_full_where_they_can_be() {
+        assert_eq!(columns(16, 760.0, 8.0), 8);
+        assert_eq!(columns(16, 640.0, 8.0), 4);
+        assert_eq!(columns(3, 760.0, 8.0), 3);
+        assert_eq!((columns(0, 760.0, 8.0), columns(5, 10.0, 8.0)), (1, 1));
+    }
 }

@@ -1,9 +1,9 @@
 //! The status bar: device, model, what runs, stage times, reused tokens, memory.
 
-use bevy_egui::egui::{Align, Layout, RichText, TextStyle, Ui};
+use bevy_egui::egui::{Align, Label, Layout, RichText, TextStyle, Ui, vec2};
 
 use super::question::stage_name;
-use crate::session::{Activity, SessionState, Severity, Timing};
+use crate::session::{Activity, SessionState, Severity, StatusMessage, Timing};
 use crate::viewer::action::ViewerAction;
 use crate::viewer::theme;
 use crate::viewer::views::StatusView;
@@ -14,7 +14,7 @@ pub fn status_ui(ui: &mut Ui, view: StatusView<'_>, actions: &mut Vec<ViewerActi
     ui.horizontal(|ui| {
         model(ui, view.session);
         ui.separator();
-        message(ui, &view, actions);
+        message(ui, &view);
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             machine(ui, &view);
             recording(ui, &view.workbench.recording, actions);
@@ -46,14 +46,28 @@ fn model(ui: &mut Ui, session: &SessionState) {
     }
 }
 
-/// Newest message: the model's, else the app's, else what is running.
-fn message(ui: &mut Ui, view: &StatusView<'_>, actions: &mut Vec<ViewerAction>) {
-    if let Some(status) = &view.session.status {
-        let color = if status.severity == Severity::Notice { theme::TEXT_WEAK } else { theme::PROBLEM };
-        if status.severity == Severity::Crash && ui.button("Restart model").clicked() {
-            actions.push(ViewerAction::RestartModel);
+/// What went wrong, in full, until it is put away; with the cure where there is one.
+pub fn problem_ui(ui: &mut Ui, status: &StatusMessage, actions: &mut Vec<ViewerAction>) {
+    let row = vec2(ui.available_width(), ui.spacing().interact_size.y);
+    ui.allocate_ui_with_layout(row, Layout::right_to_left(Align::Center), |ui| {
+        if status.severity == Severity::Crash {
+            if ui.button("Restart model").clicked() {
+                actions.push(ViewerAction::RestartModel);
+            }
+        } else if ui.button("×").on_hover_text("Put this message away").clicked() {
+            actions.push(ViewerAction::DismissMessage);
         }
-        ui.label(small(one_line(&status.text)).color(color)).on_hover_text(&status.text);
+        ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+            ui.add(Label::new(RichText::new(&status.text).color(theme::PROBLEM)).wrap());
+        });
+    });
+}
+
+/// Newest notice: the model's, else the app's, else what is running.
+fn message(ui: &mut Ui, view: &StatusView<'_>) {
+    let status = view.session.status.as_ref();
+    if let Some(status) = status.filter(|status| status.severity == Severity::Notice) {
+        ui.label(small(one_line(&status.text)).color(theme::TEXT_WEAK)).on_hover_text(&status.text);
     } else if let Some(notice) = &view.workbench.notice {
         ui.label(small(one_line(notice)).color(theme::PREDICTED)).on_hover_text(notice);
     } else {
@@ -107,5 +121,8 @@ fn recording(ui: &mut Ui, recording: &RecordingState, actions: &mut Vec<ViewerAc
 
 fn machine(ui: &mut Ui, view: &StatusView<'_>) {
     let memory = view.memory_bytes.map_or(String::new(), |bytes| format!("{:.1} GB  ", bytes as f64 / 1e9));
-    ui.label(theme::weak(format!("{memory}{:.0} fps", view.frames_per_second))).on_hover_text(view.adapter);
+    let pace = view.pace.map_or(String::new(), |pace| format!("{:.0} fps", pace.per_second));
+    let slowest =
+        view.pace.map_or(String::new(), |pace| format!("\nslowest picture {:.0} ms", pace.slowest_ms));
+    ui.label(theme::weak(format!("{memory}{pace}"))).on_hover_text(format!("{}{slowest}", view.adapter));
 }

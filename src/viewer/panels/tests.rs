@@ -7,15 +7,15 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 
 use super::*;
-use crate::geometry::ImageSize;
-use crate::qa::{AnswerKey, LabeledQuestion, Question, QuestionKind};
+use crate::geometry::{BevPoint, BevSigma, ImageSize, Orientation, OrientationHistogram};
+use crate::qa::{AnswerKey, LabeledQuestion, Question, QuestionKind, Situation, SituationEstimate};
 use crate::scene::Layout as SceneLayout;
 use crate::session::{
     Activity, AnswerDone, ModelInfo, RequestId, SessionEvent, SessionState, Severity, Stage, StatusMessage,
     Timing, TokenCounts,
 };
 use crate::video::VideoInfo;
-use crate::viewer::workbench::{CameraMode, ClipTruth};
+use crate::viewer::workbench::{CameraMode, ClipTruth, Layer};
 
 fn question(text: &str) -> Question {
     Question { kind: QuestionKind::What, text: text.to_owned(), situation_text: None, choices: Vec::new() }
@@ -152,27 +152,91 @@ fn suggestions_of_the_clip_can_be_used() {
     assert_eq!(panel.state().actions, [ViewerAction::UseSuggestion(0)]);
 }
 
-#[test]
-fn a_crashed_model_offers_a_restart() {
+fn problem_bar(severity: Severity) -> Harness<'static, Desk> {
     let mut session = SessionState::default();
-    session.status = Some(StatusMessage { severity: Severity::Crash, text: "out of memory".to_owned() });
-    let mut bar = Harness::new_ui_state(
+    session.status = Some(StatusMessage { severity, text: "out of memory".to_owned() });
+    Harness::new_ui_state(
         |ui, desk: &mut Desk| {
-            let view = StatusView {
-                session: &desk.session,
-                workbench: &desk.workbench,
-                memory_bytes: None,
-                frames_per_second: 60.0,
-                adapter: "",
-            };
-            status_ui(ui, view, &mut desk.actions);
+            let problem = desk.session.status.clone().expect("set above");
+            problem_ui(ui, &problem, &mut desk.actions);
         },
         desk(session),
-    );
+    )
+}
+
+#[test]
+fn a_crashed_model_offers_a_restart() {
+    let mut bar = problem_bar(Severity::Crash);
     assert!(bar.query_by_label("out of memory").is_some());
     bar.get_by_label("Restart model").click();
     bar.run();
     assert_eq!(bar.state().actions, [ViewerAction::RestartModel]);
+}
+
+#[test]
+fn a_problem_can_be_put_away() {
+    let mut bar = problem_bar(Severity::Problem);
+    bar.get_by_label("×").click();
+    bar.run();
+    assert_eq!(bar.state().actions, [ViewerAction::DismissMessage]);
+}
+
+#[test]
+fn a_path_can_be_typed_into_the_menu() {
+    let mut bar = Harness::new_ui_state(
+        |ui, desk: &mut Desk| {
+            let view = TopBarView { workbench: &desk.workbench, drafts: &mut desk.drafts };
+            top_bar_ui(ui, view, &mut desk.actions);
+        },
+        desk(ready_session()),
+    );
+    bar.get_by_label("Recent or path").click();
+    bar.run();
+    bar.get_by_role(egui::accesskit::Role::TextInput).click();
+    bar.run();
+    bar.get_by_role(egui::accesskit::Role::TextInput).type_text("/videos/walk.mp4");
+    bar.run();
+    bar.key_press(egui::Key::Enter);
+    bar.run();
+    assert_eq!(bar.state().actions, [ViewerAction::OpenVideo("/videos/walk.mp4".into())]);
+}
+
+#[test]
+fn layers_are_switched_one_after_the_other_in_the_open_menu() {
+    let mut row = Harness::new_ui_state(
+        |ui, desk: &mut Desk| {
+            let view = LayersView { workbench: &desk.workbench, session: &desk.session };
+            ui.horizontal(|ui| layers_ui(ui, view, &mut desk.actions));
+        },
+        desk(ready_session()),
+    );
+    row.get_by_label("Layers").click();
+    row.run();
+    for name in ["Grid", "Labels"] {
+        row.get_by_label(name).click();
+        row.run();
+    }
+    let hidden = [Layer::Grid, Layer::Labels].map(|layer| ViewerAction::SetLayerVisible(layer, false));
+    assert_eq!(row.state().actions, hidden);
+}
+
+#[test]
+fn a_question_asked_from_a_placed_situation_claims_no_certainty() {
+    let mut session = ready_session();
+    answered(&mut session, 1, "What is on my left?", "a lamp");
+    session.apply(SessionEvent::SituationReady {
+        request: RequestId(1),
+        estimate: SituationEstimate {
+            situation: Situation { position: BevPoint::new(1.0, 2.0), orientation: Orientation::FORWARD },
+            position_sigma: BevSigma { x: 0.0, y: 0.0 },
+            orientation: OrientationHistogram(vec![1.0]),
+            concentration: 1.0,
+        },
+    });
+    let mut panel = question_panel(desk(session));
+    panel.run();
+    assert!(panel.query_by_label("x 1.00 m,  y 2.00 m, placed by hand").is_some());
+    assert!(panel.query_by_label_contains("certain").is_none());
 }
 
 #[test]

@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use bevy_egui::egui::{Align, Button, Key, Layout, RichText, TextEdit, TextStyle, Ui};
+use bevy_egui::egui::containers::menu::{MenuButton, MenuConfig};
+use bevy_egui::egui::{
+    Align, Button, Key, Layout, PopupCloseBehavior, RichText, TextEdit, TextStyle, Ui, vec2,
+};
 
 use crate::viewer::action::ViewerAction;
 use crate::viewer::theme;
@@ -27,7 +30,9 @@ pub fn top_bar_ui(ui: &mut Ui, view: TopBarView<'_>, actions: &mut Vec<ViewerAct
         if open.on_hover_text("Or drop a file on the window (Ctrl O)").clicked() {
             actions.push(ViewerAction::ShowOpenDialog);
         }
-        ui.menu_button("Recent", |ui| recent(ui, workbench, drafts, actions));
+        MenuButton::new("Recent or path").config(stays_open()).ui(ui, |ui| {
+            recent(ui, workbench, drafts, actions);
+        });
         if let Some(clip) = &workbench.clip {
             ui.label(RichText::new(name(clip)).strong()).on_hover_text(clip.display().to_string());
         }
@@ -43,6 +48,11 @@ pub fn top_bar_ui(ui: &mut Ui, view: TopBarView<'_>, actions: &mut Vec<ViewerAct
     });
 }
 
+/// A menu that a click inside does not close: fields and boxes in it can be used.
+pub(super) fn stays_open() -> MenuConfig {
+    MenuConfig::new().close_behavior(PopupCloseBehavior::CloseOnClickOutside)
+}
+
 fn recent(ui: &mut Ui, workbench: &Workbench, drafts: &mut Drafts, actions: &mut Vec<ViewerAction>) {
     for path in &workbench.recent {
         if ui.button(name(path)).on_hover_text(path.display().to_string()).clicked() {
@@ -54,8 +64,12 @@ fn recent(ui: &mut Ui, workbench: &Workbench, drafts: &mut Drafts, actions: &mut
         ui.separator();
     }
     ui.label(theme::weak("Path of a video or a folder of images"));
-    let field =
-        ui.add(TextEdit::singleline(&mut drafts.path).hint_text("/path/to/video.mp4").desired_width(320.0));
+    let field = ui.add(
+        TextEdit::singleline(&mut drafts.path)
+            .hint_text("/path/to/video.mp4")
+            .margin(vec2(8.0, 5.0))
+            .desired_width(320.0),
+    );
     if field.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter)) && !drafts.path.trim().is_empty()
     {
         actions.push(ViewerAction::OpenVideo(PathBuf::from(drafts.path.trim())));

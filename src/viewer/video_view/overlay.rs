@@ -1,7 +1,7 @@
 //! What is drawn over the video: the mark of sampled frames, vision tokens by
 //! certainty, the objects under discussion, the answer as a caption.
 
-use bevy_egui::egui::{Align2, Color32, FontId, Painter, Pos2, Rect, Stroke, StrokeKind, pos2, vec2};
+use bevy_egui::egui::{Color32, FontId, Painter, Pos2, Rect, Stroke, StrokeKind, pos2, vec2};
 use glam::Vec3;
 
 use crate::geometry::{CameraPose, Intrinsics};
@@ -75,13 +75,10 @@ pub(super) fn discussed_objects(
             Stroke::new(1.5, theme::TRUE.gamma_multiply(0.9)),
             StrokeKind::Inside,
         );
-        painter.text(
-            outline.left_top() + vec2(6.0, 4.0),
-            Align2::LEFT_TOP,
-            name,
-            FontId::proportional(12.0),
-            theme::TRUE,
-        );
+        let galley = painter.layout_no_wrap(name.to_owned(), FontId::proportional(12.0), theme::TRUE);
+        let plate = Rect::from_min_size(outline.left_top(), galley.size() + vec2(10.0, 4.0));
+        painter.rect_filled(plate, 4.0, theme::BACKGROUND.gamma_multiply(0.75));
+        painter.galley(plate.left_top() + vec2(5.0, 2.0), galley, theme::TRUE);
     }
 }
 

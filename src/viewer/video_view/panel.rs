@@ -42,7 +42,7 @@ impl VideoPanel<'_> {
             painter.text(
                 rect.right_top() + vec2(-10.0, 8.0),
                 Align2::RIGHT_TOP,
-                format!("frame {} …", frame.index.0),
+                format!("frame {} …", frame.index.0 + 1),
                 FontId::proportional(12.0),
                 theme::TEXT,
             );

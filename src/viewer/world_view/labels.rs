@@ -74,3 +74,43 @@ pub(super) fn scale_bar(painter: &Painter, view: &View, rect: Rect) {
     let middle = pos2((start.x + end.x) * 0.5, start.y - 5.0);
     painter.text(middle, Align2::CENTER_BOTTOM, text, FontId::proportional(12.0), theme::TEXT);
 }
+
+/// What the colours mean, at the lower right corner; the ramp of certainty above it
+/// when tokens are coloured so.
+pub(super) fn legend(painter: &Painter, rect: Rect, entries: &[(Color32, &str)], ramp: bool) {
+    const ROW: f32 = 18.0;
+    const STEPS: u8 = 24;
+    let font = || FontId::proportional(11.5);
+    let corner = rect.right_bottom() - vec2(14.0, 12.0);
+    let galleys: Vec<_> = entries
+        .iter()
+        .map(|&(color, text)| (color, painter.layout_no_wrap(text.to_owned(), font(), theme::TEXT_WEAK)))
+        .collect();
+    let rows = galleys.len() as f32 + if ramp { 1.0 } else { 0.0 };
+    let width = galleys.iter().map(|(_, galley)| galley.size().x + 20.0).fold(0.0, f32::max);
+    let width = if ramp { width.max(190.0) } else { width };
+    if rows < 0.5 || width + 60.0 > rect.width() {
+        return;
+    }
+    let plate = Rect::from_min_max(corner - vec2(width + 20.0, rows * ROW + 10.0), corner);
+    painter.rect_filled(plate, 6.0, theme::BACKGROUND.gamma_multiply(0.8));
+    let left = plate.left() + 10.0;
+    let mut y = plate.top() + 5.0 + ROW * 0.5;
+    for (color, galley) in galleys {
+        let swatch = Rect::from_center_size(pos2(left + 5.0, y), vec2(10.0, 3.0));
+        painter.rect_filled(swatch, 1.0, color);
+        painter.galley(pos2(left + 20.0, y - galley.size().y * 0.5), galley, theme::TEXT_WEAK);
+        y += ROW;
+    }
+    if ramp {
+        let first = painter.text(pos2(left, y), Align2::LEFT_CENTER, "certain", font(), theme::TEXT_WEAK);
+        let right = pos2(plate.right() - 10.0, y);
+        let last = painter.text(right, Align2::RIGHT_CENTER, "uncertain", font(), theme::TEXT_WEAK);
+        let (from, to) = (first.right() + 8.0, last.left() - 8.0);
+        for k in 0..STEPS {
+            let at = |k: u8| from + (to - from) * f32::from(k) / f32::from(STEPS);
+            let bar = Rect::from_min_max(pos2(at(k), y - 3.0), pos2(at(k + 1), y + 3.0));
+            painter.rect_filled(bar, 0.0, theme::uncertainty(f32::from(k) / f32::from(STEPS - 1)));
+        }
+    }
+}

@@ -24,7 +24,7 @@ use super::camera_rig::CameraRig;
 use super::playback::PlaybackClock;
 use super::render::{Geometry, ViewUniform, WorldPicture, target_image};
 use super::theme;
-use super::views::shown_question;
+use super::views::{is_given, shown_question};
 use super::workbench::{Coloring, Layer, Workbench};
 use crate::geometry::{BevBounds, BevPoint};
 use crate::qa::Situation;
@@ -209,7 +209,7 @@ fn rebuild_moving(
             Grip::Fixed,
         );
     }
-    if let Some(estimate) = estimate {
+    if let Some(estimate) = estimate.filter(|estimate| !is_given(estimate)) {
         situation::add_estimate(&mut geometry, estimate, scene.floor, theme::PREDICTED);
     }
     let grip = Grip::Free(moment.1);
@@ -218,12 +218,15 @@ fn rebuild_moving(
     };
     match (workbench.placed, estimate) {
         (Some(placed), estimate) => {
-            if let Some(estimate) = estimate {
+            if let Some(estimate) = estimate.filter(|estimate| !is_given(estimate)) {
                 arrow(&estimate.situation, theme::PREDICTED.gamma_multiply(0.6), Grip::Fixed);
             }
             arrow(&placed, theme::PLACED, grip);
         }
-        (None, Some(estimate)) => arrow(&estimate.situation, theme::PREDICTED, grip),
+        (None, Some(estimate)) => {
+            let color = if is_given(estimate) { theme::PLACED } else { theme::PREDICTED };
+            arrow(&estimate.situation, color, grip);
+        }
         (None, None) => {}
     }
     picture.moving.set(geometry);

@@ -8,7 +8,7 @@ use bevy_egui::egui::{
 };
 use glam::Vec2;
 
-use super::labels::{Labels, project, scale_bar};
+use super::labels::{Labels, legend, project, scale_bar};
 use super::situation::{self, Handle};
 use super::{WorldPanelState, WorldScene, grabbable, true_situation};
 use crate::qa::Situation;
@@ -18,8 +18,8 @@ use crate::viewer::camera_rig::CameraRig;
 use crate::viewer::render::WorldPicture;
 use crate::viewer::space::View;
 use crate::viewer::theme;
-use crate::viewer::views::shown_question;
-use crate::viewer::workbench::{CameraMode, Layer, Workbench};
+use crate::viewer::views::{is_given, shown_question};
+use crate::viewer::workbench::{CameraMode, Coloring, Layer, Workbench};
 
 /// Reach of the pointer around cameras and handles, points.
 const REACH: f32 = 9.0;
@@ -113,8 +113,15 @@ impl WorldPanel<'_> {
             self.state.hovered = hovered;
         }
         if response.drag_started_by(PointerButton::Primary) {
-            let grip = Vec2::from(situation.position) - point;
-            self.state.dragging = hovered.map(|handle| (handle, grip));
+            // A drag is told some points after the press: what lay under the press counts.
+            let origin = response.ctx.input(|input| input.pointer.press_origin());
+            let pressed = origin
+                .and_then(|origin| {
+                    let local = origin - response.rect.min;
+                    view.on_plane(Vec2::new(local.x, local.y), self.scene.floor)
+                })
+                .map_or(point, |floor| floor.truncate());
+            self.state.dragging = situation::grabbed(&situation, pressed, metres * 0.6);
         }
         if let Some((handle, grip)) = self.state.dragging {
             let moved = situation::dragged(&situation, handle, point, grip);
@@ -162,7 +169,7 @@ impl WorldPanel<'_> {
             response.ctx.set_cursor_icon(CursorIcon::PointingHand);
             let painter = response.ctx.layer_painter(response.layer_id).with_clip_rect(rect);
             painter.circle_stroke(screen, 6.0, egui::Stroke::new(2.0, theme::TEXT));
-            let text = format!("frame {}", frame.0);
+            let text = format!("frame {}", frame.0 + 1);
             painter.text(
                 screen + vec2(12.0, 0.0),
                 Align2::LEFT_CENTER,
@@ -180,6 +187,7 @@ impl WorldPanel<'_> {
         if self.workbench.layers.contains(Layer::Grid) {
             scale_bar(painter, view, rect);
         }
+        self.paint_legend(painter, rect);
         if !self.workbench.layers.contains(Layer::Labels) {
             return;
         }
@@ -188,9 +196,7 @@ impl WorldPanel<'_> {
         let question = shown_question(session, &self.workbench);
         let estimate = question.and_then(|asked| asked.estimate.as_ref());
         let mut arrow = |situation: &Situation, text: &str, color| {
-            // Behind the arrow, where it points at nothing.
-            let tail = Vec2::from(situation.position) - situation.orientation.direction() * 0.3;
-            if let Some(position) = project(view, rect.min, tail.extend(self.scene.floor)) {
+            if let Some(position) = self.above_ring(view, rect, situation) {
                 labels.add(painter, position, text, color, 12.0);
             }
         };
@@ -200,8 +206,12 @@ impl WorldPanel<'_> {
             arrow(&placed, "placed by hand", theme::PLACED);
         }
         if let Some(estimate) = estimate.filter(|_| self.workbench.layers.contains(Layer::Situation)) {
-            let text = format!("model, ±{:.1} m", estimate.position_sigma.rms());
-            arrow(&estimate.situation, &text, theme::PREDICTED);
+            if is_given(estimate) {
+                arrow(&estimate.situation, "asked from here", theme::PLACED);
+            } else {
+                let text = format!("model, ±{:.1} m", estimate.position_sigma.rms());
+                arrow(&estimate.situation, &text, theme::PREDICTED);
+            }
         }
         if let Some(truth) = true_situation(&self.workbench, question.map(|asked| &asked.question))
             .filter(|_| self.workbench.layers.contains(Layer::TrueSituation))
@@ -215,13 +225,60 @@ impl WorldPanel<'_> {
         }
     }
 
+    /// Above the ring of an arrow on the screen, where its label hides nothing.
+    fn above_ring(&self, view: &View, rect: Rect, situation: &Situation) -> Option<Pos2> {
+        let ends = self.ring_on_screen(view, rect, situation)?;
+        Some(pos2(ends.center().x, ends.top() - 11.0))
+    }
+
+    /// The rectangle on the screen around the ring of an arrow.
+    fn ring_on_screen(&self, view: &View, rect: Rect, situation: &Situation) -> Option<Rect> {
+        let points: Option<Vec<Pos2>> = (0..8)
+            .map(|k| {
+                let turn = Vec2::from_angle(std::f32::consts::TAU * k as f32 / 8.0);
+                let point = Vec2::from(situation.position) + turn * situation::RING_RADIUS;
+                project(view, rect.min, point.extend(self.scene.floor))
+            })
+            .collect();
+        points.map(|points| Rect::from_points(&points))
+    }
+
+    /// What the colours mean, for what is on screen.
+    fn paint_legend(&self, painter: &Painter, rect: Rect) {
+        let workbench = &self.workbench;
+        let session = &self.conversation.0;
+        let shows = |layer| workbench.layers.contains(layer);
+        let question = shown_question(session, workbench);
+        let estimate = question.and_then(|asked| asked.estimate.as_ref());
+        let truth = workbench.truth.scene.is_some();
+        let given = workbench.placed.is_some() || estimate.is_some_and(is_given);
+        let mut entries = Vec::new();
+        if shows(Layer::Path) && !session.cameras.is_empty() {
+            entries.push((theme::CAMERA, "camera, as the model sees it"));
+        }
+        if shows(Layer::Situation) && estimate.is_some_and(|estimate| !is_given(estimate)) {
+            entries.push((theme::PREDICTED, "where the model puts you"));
+        }
+        if shows(Layer::Situation) && given {
+            entries.push((theme::PLACED, "where you put yourself"));
+        }
+        if shows(Layer::TrueSituation) && truth {
+            entries.push((theme::TRUE, "truth"));
+        }
+        if shows(Layer::TrueObjects) && truth {
+            entries.push((theme::TEXT_WEAK, "true rooms and objects (outlined)"));
+        }
+        let tokens = workbench.coloring == Coloring::Uncertainty && session.layout.is_some();
+        legend(painter, rect, &entries, tokens);
+    }
+
     /// Buttons beside an arrow that was placed by hand.
     fn ask_from_here(&self, ui: &mut Ui, view: &View, rect: Rect, actions: &mut Vec<ViewerAction>) {
         let Some(placed) = self.workbench.placed.filter(|_| self.state.dragging.is_none()) else { return };
-        let foot = Vec2::from(placed.position).extend(self.scene.floor);
-        let Some(screen) = project(view, rect.min, foot) else { return };
+        let Some(ring) = self.ring_on_screen(view, rect, &placed) else { return };
         let size = vec2(190.0, 30.0);
-        let corner = (screen + vec2(-size.x * 0.5, 26.0)).clamp(rect.min, (rect.max - size).max(rect.min));
+        let below = ring.center_bottom() + vec2(-size.x * 0.5, 8.0);
+        let corner = below.clamp(rect.min, (rect.max - size).max(rect.min));
         let area = Rect::from_min_size(corner, size);
         let mut child = ui.new_child(egui::UiBuilder::new().max_rect(area));
         child.horizontal(|ui| {

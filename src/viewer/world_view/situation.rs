@@ -54,6 +54,11 @@ pub(super) fn handle_at(situation: &Situation, point: Vec2, reach: f32) -> Optio
     }
 }
 
+/// The part of the arrow under `pressed` on the floor, with the foot relative to it.
+pub(super) fn grabbed(situation: &Situation, pressed: Vec2, reach: f32) -> Option<(Handle, Vec2)> {
+    handle_at(situation, pressed, reach).map(|handle| (handle, Vec2::from(situation.position) - pressed))
+}
+
 /// Adds an arrow, with the handle to turn it when it can be grabbed.
 pub(super) fn add_arrow(
     geometry: &mut Geometry,
@@ -66,10 +71,8 @@ pub(super) fn add_arrow(
     let center = Vec2::from(situation.position).extend(floor + LIFT);
     let opaque = with_alpha(color, 255);
     if let Grip::Free(hovered) = grip {
-        let alpha = if hovered == Some(Handle::Ring) { 230 } else { 46 };
-        geometry.front_marks.push(
-            Mark::ellipse(layer, center, Vec2::splat(RING_RADIUS), with_alpha(color, alpha)).ring(0.965),
-        );
+        let (alpha, width) = if hovered == Some(Handle::Ring) { (255, 3.0) } else { (130, 1.5) };
+        add_outline(geometry, layer, center, Vec2::splat(RING_RADIUS), width, with_alpha(color, alpha));
     }
     let forward = situation.orientation.direction();
     let across = forward.perp();
@@ -109,14 +112,30 @@ pub(super) fn add_estimate(
 ) {
     let center = Vec2::from(estimate.situation.position).extend(floor + LIFT);
     let sigma = Vec2::new(estimate.position_sigma.x, estimate.position_sigma.y);
-    geometry.front_marks.push(Mark::ellipse(Layer::Situation, center, sigma, with_alpha(color, 36)));
-    geometry
-        .front_marks
-        .push(Mark::ellipse(Layer::Situation, center, sigma, with_alpha(color, 170)).ring(0.97));
-    geometry
-        .front_marks
-        .push(Mark::ellipse(Layer::Situation, center, sigma * 2.0, with_alpha(color, 60)).ring(0.985));
+    let layer = Layer::Situation;
+    geometry.front_marks.push(Mark::ellipse(layer, center, sigma, with_alpha(color, 12)));
+    add_outline(geometry, layer, center, sigma, 1.6, with_alpha(color, 190));
+    add_outline(geometry, layer, center, sigma * 2.0, 1.0, with_alpha(color, 80));
     add_rose(geometry, &estimate.orientation, center, color);
+}
+
+/// An ellipse as a line of `width` interface points, however large it is.
+fn add_outline(
+    geometry: &mut Geometry,
+    layer: Layer,
+    center: Vec3,
+    half_axes: Vec2,
+    width: f32,
+    color: Rgba,
+) {
+    const SIDES: u32 = 72;
+    let at = |k: u32| {
+        let turn = std::f32::consts::TAU * k as f32 / SIDES as f32;
+        center + (Vec2::from_angle(turn) * half_axes).extend(0.0)
+    };
+    geometry
+        .front_lines
+        .extend((0..SIDES).map(|k| Line::new(layer, [at(k), at((k + 1) % SIDES)], width, color)));
 }
 
 fn add_rose(geometry: &mut Geometry, histogram: &OrientationHistogram, center: Vec3, color: Color32) {
@@ -130,7 +149,7 @@ fn add_rose(geometry: &mut Geometry, histogram: &OrientationHistogram, center: V
         // Area, not length, shows the probability.
         let outer = (ROSE.0 * ROSE.0 + share * (ROSE.1 * ROSE.1 - ROSE.0 * ROSE.0)).sqrt();
         let (low, high) = (angle - half * 0.86, angle + half * 0.86);
-        let fill = with_alpha(color, 40 + (120.0 * share) as u8);
+        let fill = with_alpha(color, 12 + (120.0 * share * share) as u8);
         if share > 0.01 {
             let corners = [at(low, ROSE.0), at(high, ROSE.0), at(high, outer), at(low, outer)];
             geometry.front_marks.push(Mark::triangle(
@@ -182,6 +201,14 @@ mod tests {
         assert_eq!(at(1.0 + RING_RADIUS, 2.0), Some(Handle::Ring));
         assert_eq!(at(1.3, 1.75), None);
         assert_eq!(at(4.0, 2.0), None);
+    }
+
+    #[test]
+    fn what_is_grabbed_lies_under_the_press_and_does_not_jump() {
+        let (handle, grip) = grabbed(&SITUATION, Vec2::new(1.05, 2.02), 0.05).unwrap();
+        let moved = dragged(&SITUATION, handle, Vec2::new(3.05, 2.02), grip);
+        assert!(moved.position.distance(BevPoint::new(3.0, 2.0)) < 1e-6);
+        assert_eq!(grabbed(&SITUATION, Vec2::new(3.0, 3.0), 0.05), None);
     }
 
     #[test]
