@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use super::predictor::{AnswerGuess, PoseGuess, Prediction, Predictor};
 use super::{BenchmarkClip, EvaluateError};
 use crate::geometry::{BevPoint, Orientation};
-use crate::qa::{AnswerKey, Question, QuestionKind, Situation};
+use crate::qa::{AnswerKey, Question, QuestionKind, Situation, choice_letter};
 use crate::synth::SynthQuestion;
 
 /// Always the middle of the rooms, looking the way the first camera looks.
@@ -71,26 +71,10 @@ impl Predictor for Oracle {
     fn predict(&mut self, clip: &BenchmarkClip) -> Result<Prediction, EvaluateError> {
         let answer = |question: &SynthQuestion| AnswerGuess {
             pose: question.labeled.situation.map(|situation| PoseGuess { situation, sigma: None }),
-            text: Some(key_text(&question.labeled.question, &question.labeled.key)),
+            text: Some(question.labeled.key.words(&question.labeled.question)),
         };
         Ok(Prediction { answers: clip.questions.iter().map(answer).collect(), ..Prediction::default() })
     }
-}
-
-/// The words that answer a question: the first accepted text, the letter of the
-/// right choice, the number.
-pub fn key_text(question: &Question, key: &AnswerKey) -> String {
-    match key {
-        AnswerKey::Text(texts) => texts.first().cloned().unwrap_or_default(),
-        AnswerKey::Choice(index) if *index < question.choices.len() => letter(*index),
-        AnswerKey::Choice(_) => String::new(),
-        AnswerKey::Number(number) => number.to_string(),
-    }
-}
-
-/// "A" for 0.
-pub(super) fn letter(index: usize) -> String {
-    char::from(b'A'.saturating_add(index.min(25) as u8)).to_string()
 }
 
 /// How much of a question a [`WordPrior`] reads.
@@ -129,7 +113,7 @@ impl WordPrior {
                         *prior.answers.entry(clue).or_default().entry(choice.clone()).or_default() += 1;
                     }
                     AnswerKey::Text(_) => {
-                        let text = key_text(asked, &question.labeled.key);
+                        let text = question.labeled.key.words(asked);
                         *prior.answers.entry(clue).or_default().entry(text).or_default() += 1;
                     }
                 }
@@ -158,12 +142,12 @@ impl WordPrior {
             let best = counts.iter().filter(|(text, _)| offered(text)).max_by_key(|(_, count)| **count);
             if let Some((text, _)) = best {
                 return match question.choices.iter().position(|choice| choice == text) {
-                    Some(index) => letter(index),
+                    Some(index) => choice_letter(index).to_string(),
                     None => text.clone(),
                 };
             }
         }
-        if question.choices.is_empty() { String::new() } else { letter(0) }
+        if question.choices.is_empty() { String::new() } else { choice_letter(0).to_string() }
     }
 }
 

@@ -8,12 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::answers::{
     choice_match, clean_answer, exact_match, mean_relative_accuracy, parse_number, refined_match,
 };
-use super::baselines::letter;
 use super::bootstrap::Statistic;
 use super::geometry::{PointError, camera_errors, layout_errors};
 use super::predictor::{AnswerGuess, Prediction};
 use super::{BenchmarkClip, LocalizationError, Tier};
-use crate::qa::{AnswerKey, QuestionKind};
+use crate::qa::{AnswerKey, QuestionKind, choice_letter};
 use crate::synth::SynthQuestion;
 
 /// What is measured. Shares are in percent, higher is better; medians are errors.
@@ -254,7 +253,11 @@ impl Values {
                 self.push(Metric::ExactMatchRefined, hit(refined_match(&cleaned, &references))).kind = kind;
             }
             AnswerKey::Choice(index) => {
-                self.push(Metric::ChoiceAccuracy, hit(choice_match(text, &letter(*index)))).kind = kind;
+                self.push(
+                    Metric::ChoiceAccuracy,
+                    hit(choice_match(text, &choice_letter(*index).to_string())),
+                )
+                .kind = kind;
             }
             AnswerKey::Number(number) => {
                 let score = mean_relative_accuracy(parse_number(text), *number);

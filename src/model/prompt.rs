@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::config::PromptConfig;
 use super::tokenizer::{IM_END, IM_START, ORIENTATION_TOKEN, POSITION_TOKEN};
+use crate::qa::choice_letter;
 
 /// Stands for the video in prompts shown to people.
 pub const VIDEO_PLACEHOLDER: &str = "<image>";
@@ -97,11 +98,6 @@ fn user_text(config: &PromptConfig, question: PromptQuestion<'_>) -> String {
         text.push_str(&config.choice_hint);
     }
     text
-}
-
-/// Letter of an option: A, B, ...
-pub fn choice_letter(index: usize) -> char {
-    char::from(b'A' + (index % 26) as u8)
 }
 
 #[cfg(test)]

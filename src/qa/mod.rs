@@ -76,6 +76,24 @@ pub enum AnswerKey {
     Number(f64),
 }
 
+impl AnswerKey {
+    /// The words that answer `question`, as a model is taught and scored: the first
+    /// accepted text, the letter of the right choice, the number in digits.
+    pub fn words(&self, question: &Question) -> String {
+        match self {
+            Self::Text(texts) => texts.first().cloned().unwrap_or_default(),
+            Self::Choice(index) if *index < question.choices.len() => choice_letter(*index).to_string(),
+            Self::Choice(_) => String::new(),
+            Self::Number(number) => number.to_string(),
+        }
+    }
+}
+
+/// Letter of an option: A, B, ...
+pub fn choice_letter(index: usize) -> char {
+    char::from(b'A' + (index % 26) as u8)
+}
+
 /// A question with its truth.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LabeledQuestion {
@@ -87,4 +105,24 @@ pub struct LabeledQuestion {
     /// Where the described person stands, bev space of the clip; `None` when unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub situation: Option<Situation>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_written_as_people_write_them() {
+        let question = Question {
+            kind: QuestionKind::ObjectRelDistance,
+            text: "Which is closest?".to_owned(),
+            situation_text: None,
+            choices: vec!["bed".to_owned(), "lamp".to_owned()],
+        };
+        assert_eq!(AnswerKey::Choice(1).words(&question), "B");
+        assert_eq!(AnswerKey::Choice(2).words(&question), "");
+        assert_eq!(AnswerKey::Number(3.0).words(&question), "3");
+        assert_eq!(AnswerKey::Number(2.3).words(&question), "2.3");
+        assert_eq!(AnswerKey::Text(vec!["yes".to_owned(), "yeah".to_owned()]).words(&question), "yes");
+    }
 }

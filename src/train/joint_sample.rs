@@ -12,10 +12,10 @@ use crate::geometry::BevPoint;
 use crate::model::odometry::OdometryCamera;
 use crate::model::odometry::planar::PlanarPose;
 use crate::model::odometry::pose_code::FramePose;
-use crate::model::prompt::{FrameTimes, PromptQuestion, PromptText, choice_letter};
+use crate::model::prompt::{FrameTimes, PromptQuestion, PromptText};
 use crate::model::tokenizer::TextTokenizer;
 use crate::model::{ModelConfig, Network};
-use crate::qa::{AnswerKey, Question, Situation};
+use crate::qa::{Question, Situation};
 use crate::synth::SynthQuestion;
 
 /// A noun in the text and the place of what it names.
@@ -138,7 +138,7 @@ impl SampleMaker {
                 }
             }
         }
-        ids.extend(encode(&PromptText::completion(&answer_text(asked, &question.labeled.key)))?);
+        ids.extend(encode(&PromptText::completion(&question.labeled.key.words(asked)))?);
         let situation = question.labeled.situation;
         Ok(Some(Suffix { ids, answer, position, orientation, situation, mentions }))
     }
@@ -153,17 +153,6 @@ pub fn prompt_of(model: &ModelConfig, question: &Question) -> PromptText {
         choices: &question.choices,
     };
     PromptText::new(&model.prompt, &times, words)
-}
-
-/// What the model is taught to say.
-pub fn answer_text(question: &Question, key: &AnswerKey) -> String {
-    match key {
-        AnswerKey::Text(texts) => texts.first().cloned().unwrap_or_default(),
-        AnswerKey::Choice(index) if *index < question.choices.len() => choice_letter(*index).to_string(),
-        AnswerKey::Choice(_) => String::new(),
-        AnswerKey::Number(number) if number.fract().abs() < 1e-6 => format!("{number:.0}"),
-        AnswerKey::Number(number) => format!("{number:.1}"),
-    }
 }
 
 fn true_poses(clip: &Clip) -> Vec<FramePose> {
@@ -222,21 +211,6 @@ pub fn noisy_poses(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::qa::QuestionKind;
-
-    #[test]
-    fn answers_are_written_as_people_write_them() {
-        let question = Question {
-            kind: QuestionKind::ObjectRelDistance,
-            text: "Which is closest?".to_owned(),
-            situation_text: None,
-            choices: vec!["bed".to_owned(), "lamp".to_owned()],
-        };
-        assert_eq!(answer_text(&question, &AnswerKey::Choice(1)), "B");
-        assert_eq!(answer_text(&question, &AnswerKey::Number(3.0)), "3");
-        assert_eq!(answer_text(&question, &AnswerKey::Number(2.26)), "2.3");
-        assert_eq!(answer_text(&question, &AnswerKey::Text(vec!["yes".to_owned()])), "yes");
-    }
 
     #[test]
     fn noise_leaves_the_first_frame_and_grows() {

@@ -1,12 +1,13 @@
-//! The tokenizer of a run: learned once from generated questions, kept in the run folder.
+//! The tokenizer of a run: learned once from generated questions, kept in the run folder
+//! and with every joint checkpoint, whose weights mean nothing without it.
 
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::clip::question_options;
-use super::joint_sample::{answer_text, prompt_of};
-use super::{RunDir, TrainConfig, TrainError};
+use super::joint_sample::prompt_of;
+use super::{RunDir, StageKind, TrainConfig, TrainError};
 use crate::model::ModelConfig;
 use crate::model::prompt::PromptText;
 use crate::model::tokenizer::TextTokenizer;
@@ -17,14 +18,24 @@ const SCENES: u64 = 60;
 /// Wordings of each situation.
 const WORDINGS: usize = 4;
 
-/// Reads the run's tokenizer, or learns it and keeps it.
+/// Reads the run's tokenizer, or learns it and keeps it. Once there is a joint
+/// checkpoint, only the tokenizer that it was trained with will do.
+///
+/// # Errors
+/// When that one is missing or was replaced.
 pub fn tokenizer_of(
     run: &RunDir,
     config: &TrainConfig,
     model: &ModelConfig,
 ) -> Result<TextTokenizer, TrainError> {
-    let path = run.path().join("tokenizer.json");
+    let path = run.tokenizer_path();
     let wrong = |error: crate::model::ModelError| TrainError::Data { reason: error.to_string() };
+    if run.progress(StageKind::Joint.name())?.is_some() {
+        let trained_with = run.joint_vocabulary()?;
+        if !path.exists() {
+            std::fs::write(&path, trained_with).map_err(|error| TrainError::file(&path, error))?;
+        }
+    }
     if path.exists() {
         return TextTokenizer::load(&path, model.language.vocab_size).map_err(wrong);
     }
@@ -46,7 +57,7 @@ fn texts_of(seed: u64, config: &TrainConfig, model: &ModelConfig) -> Vec<String>
     let mut texts = Vec::new();
     for question in synth::generate_questions(&scene, &walk, &mut rng, &options) {
         let prompt = prompt_of(model, &question.labeled.question);
-        let answer = answer_text(&question.labeled.question, &question.labeled.key);
+        let answer = question.labeled.key.words(&question.labeled.question);
         texts.push(format!("{}{}{}", prompt.head, prompt.tail, PromptText::completion(&answer)));
         texts.extend(question.alternative_situations);
     }
