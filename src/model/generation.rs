@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use candle_core::{D, DType, Result, Tensor};
+use candle_transformers::generation::{LogitsProcessor, Sampling};
 
 use super::qwen2::{KvCache, Qwen2};
 use super::tokenizer::TextTokenizer;
@@ -30,12 +31,16 @@ pub fn generate(
     max_positions: usize,
     piece: &mut dyn FnMut(&str) -> ControlFlow<()>,
 ) -> Result<Option<Generated>> {
+    // Greedy: the seed is never drawn from.
+    let mut greedy = LogitsProcessor::from_sampling(0, Sampling::ArgMax);
     let mut hidden = hidden.clone();
     let mut stream = TextStream::new(tokenizer);
     let mut probabilities = Vec::new();
     while stream.ids.len() < max_new_tokens {
-        let (next, probability) = best(&language.logits(&hidden)?)?;
-        probabilities.push(probability);
+        let logits = language.logits(&hidden)?.flatten_all()?.to_dtype(DType::F32)?;
+        let next = greedy.sample(&logits)?;
+        let shares = candle_nn::ops::softmax(&logits, D::Minus1)?;
+        probabilities.push(shares.get(next as usize)?.to_scalar::<f32>()?);
         if tokenizer.stop_ids.contains(&next) {
             break;
         }
@@ -53,14 +58,6 @@ pub fn generate(
     }
     let confidence = probabilities.iter().sum::<f32>() / probabilities.len().max(1) as f32;
     Ok(Some(Generated { text: stream.text.trim().to_owned(), confidence, tokens: stream.ids.len() }))
-}
-
-/// The likeliest token of one row of logits and its probability.
-fn best(logits: &Tensor) -> Result<(u32, f32)> {
-    let logits = logits.flatten_all()?.to_dtype(DType::F32)?;
-    let next = logits.argmax(D::Minus1)?.to_scalar::<u32>()?;
-    let probability = candle_nn::ops::softmax(&logits, D::Minus1)?.get(next as usize)?.to_scalar::<f32>()?;
-    Ok((next, probability))
 }
 
 /// Turns ids into text, holding back characters of which bytes are missing.
