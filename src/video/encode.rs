@@ -57,7 +57,7 @@ impl VideoWriter {
         let Some(text) = path.to_str() else {
             return Err(refuse("FFmpeg needs a path in UTF-8; choose another name".to_owned()));
         };
-        super::file_decoder::start_ffmpeg().map_err(refuse)?;
+        super::video_stream::start_ffmpeg().map_err(refuse)?;
         let opened = open_output(text, settings).map_err(|error| refuse(error.to_string()))?;
         let (output, encoder, scaler) = opened;
         Ok(Self { path: path.to_owned(), output, encoder, scaler, settings, frames: 0 })

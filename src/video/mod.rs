@@ -20,6 +20,8 @@ mod no_decoder;
 mod packet_index;
 mod player;
 mod sampling;
+#[cfg(feature = "ffmpeg")]
+mod video_stream;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
