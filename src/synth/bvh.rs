@@ -161,27 +161,18 @@ impl Bvh {
     }
 
     /// Visits solids whose box holds the point.
-    pub(super) fn at_point(&self, point: Vec3, mut visit: impl FnMut(u32)) {
-        let mut stack = vec![0usize; usize::from(!self.nodes.is_empty())];
-        while let Some(index) = stack.pop() {
-            let node = &self.nodes[index];
-            if !(point.cmpge(node.extent.low).all() && point.cmple(node.extent.high).all()) {
-                continue;
-            }
-            if node.count == 0 {
-                stack.extend([node.first as usize, index + 1]);
-                continue;
-            }
-            self.order[node.first as usize..(node.first + node.count) as usize]
-                .iter()
-                .for_each(|&solid| visit(solid));
-        }
+    pub(super) fn at_point(&self, point: Vec3, visit: impl FnMut(u32)) {
+        self.descend(|extent| point.cmpge(extent.low).all() && point.cmple(extent.high).all(), visit);
     }
 
     /// Visits solids whose box touches the pyramid from `apex` bounded by the planes
     /// through it with these inward normals.
-    pub(super) fn in_pyramid(&self, apex: Vec3, inward: &[Vec3], mut visit: impl FnMut(u32)) {
-        let touches = |extent: &Extent| inward.iter().all(|&n| (extent.farthest(n) - apex).dot(n) >= 0.0);
+    pub(super) fn in_pyramid(&self, apex: Vec3, inward: &[Vec3], visit: impl FnMut(u32)) {
+        self.descend(|extent| inward.iter().all(|&n| (extent.farthest(n) - apex).dot(n) >= 0.0), visit);
+    }
+
+    /// Visits the solids of every leaf that `touches` all the way down.
+    fn descend(&self, touches: impl Fn(&Extent) -> bool, mut visit: impl FnMut(u32)) {
         let mut stack = vec![0usize; usize::from(!self.nodes.is_empty())];
         while let Some(index) = stack.pop() {
             let node = &self.nodes[index];
