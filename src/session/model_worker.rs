@@ -15,7 +15,7 @@ use super::{
 use crate::model::{Clip, Query, ReplyStep, VideoStep};
 use crate::qa::{Question, Situation, SituationEstimate};
 use crate::scene::{CameraEstimate, Layout};
-use crate::video::{FrameSampling, VideoInfo};
+use crate::video::{FrameIndex, FrameSampling, VideoInfo};
 use crate::worker::WorkerSide;
 
 /// Longest answer in tokens; answers of the field are phrases.
@@ -238,13 +238,16 @@ impl Job<'_> {
     /// cancelled. Every frame is decoded once.
     fn read_clip(&mut self, path: &Path, engine: &dyn Engine) -> Result<Option<Clip>, SessionError> {
         let mut source = crate::video::open(path)?;
-        let info = source.info().clone();
+        let mut info = source.info().clone();
         let sampled = FrameSampling::Uniform { frames: engine.frames() }.indices(&info);
         let mut wanted = match engine.spacing() {
             Some(spacing) => spacing.fill(&info.pts_secs, &sampled),
             None => sampled.clone(),
         };
         wanted.dedup();
+        if engine.spacing().is_some() {
+            info.warnings.extend(far_apart(&info, &wanted));
+        }
         let mut clip = Clip { info, frames: Vec::with_capacity(sampled.len()), between: Vec::new() };
         for (done, &index) in wanted.iter().enumerate() {
             let Some(frame) = source.frame_unless(index, &mut || self.is_cancelled())? else {
@@ -330,6 +333,19 @@ impl Job<'_> {
 fn is_out_of_memory(message: &str) -> bool {
     let lower = message.to_lowercase();
     lower.contains("out of memory") || lower.contains("out_of_memory")
+}
+
+/// Says so when the followed frames are too far apart for a reliable camera path.
+fn far_apart(info: &VideoInfo, followed: &[FrameIndex]) -> Option<String> {
+    /// Neighbours up to this far apart show mostly the same, seconds.
+    const RELIABLE_SECS: f64 = 0.3;
+    let secs = |index: &FrameIndex| info.pts_secs.get(index.0 as usize).copied().unwrap_or(0.0);
+    let widest = followed.windows(2).map(|pair| secs(&pair[1]) - secs(&pair[0])).fold(0.0, f64::max);
+    (widest > RELIABLE_SECS).then(|| {
+        format!(
+            "the camera is followed in steps of up to {widest:.1} s, so fast turns may be lost; cut the video into shorter parts for a reliable path"
+        )
+    })
 }
 
 fn is_finite_camera(camera: &CameraEstimate) -> bool {

@@ -169,6 +169,8 @@ pub struct JointConfig {
     pub steps: u64,
     /// Peak learning rate.
     pub learning_rate: f64,
+    /// Shortest and longest walk, seconds; instead of `data.seconds`.
+    pub seconds: (f32, f32),
     /// Clips in a micro-batch.
     pub clips: usize,
     /// Situations with a question packed behind each clip.
@@ -253,10 +255,8 @@ impl TrainConfig {
                 seeds <= crate::synth::HELD_OUT_SEEDS,
                 "validation.first_seed reaches into the seeds kept for evaluation",
             ),
-            (
-                self.data.seconds.0 > 1.0 && self.data.seconds.1 >= self.data.seconds.0,
-                "data.seconds must rise from more than 1",
-            ),
+            (rising(self.data.seconds), "data.seconds must rise from more than 1"),
+            (rising(self.joint.seconds), "joint.seconds must rise from more than 1"),
             (
                 self.tower.clips > 0 && self.camera.clips > 0 && self.joint.clips > 0,
                 "every stage needs clips",
@@ -277,6 +277,10 @@ impl TrainConfig {
             Some((_, rule)) => Err(TrainError::Config { reason: (*rule).to_owned() }),
         }
     }
+}
+
+fn rising((shortest, longest): (f32, f32)) -> bool {
+    shortest > 1.0 && longest >= shortest
 }
 
 /// The value at a dotted path.

@@ -6,7 +6,7 @@ use std::path::Path;
 use candle_core::Device;
 
 use super::clip::{ClipMaker, ViewChoice, category_names, color_names};
-use super::config::CameraSource;
+use super::config::{CameraSource, DataConfig};
 use super::dense_stage::DenseStage;
 use super::joint_sample::SampleMaker;
 use super::joint_stage::JointStage;
@@ -128,7 +128,7 @@ pub fn sample_maker(
 ) -> Result<SampleMaker, TrainError> {
     Ok(SampleMaker {
         clips: ClipMaker {
-            data: config.data,
+            data: DataConfig { seconds: config.joint.seconds, ..config.data },
             image_size: model.config.vision.image_size as u32,
             grid: model.config.vision.grid(),
             pooled_grid: model.config.token_grid(),

@@ -12,8 +12,9 @@ mod gui;
 mod model;
 mod model_parity;
 mod model_preprocess;
-mod ops;
 #[cfg(feature = "rerun")]
+mod odometry;
+mod ops;
 mod recording;
 mod session;
 mod shaders;
