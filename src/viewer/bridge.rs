@@ -279,6 +279,10 @@ fn receive_frames(
             }
             PlayerEvent::EndOfVideo => {}
             PlayerEvent::Failed(message) => {
+                // What could not be opened must not stand beside the picture of another clip.
+                if clock.video().is_none() {
+                    link.shown = None;
+                }
                 workbench.notice = Some(message.clone());
                 link.failure = Some(message);
             }

@@ -126,7 +126,10 @@ impl Desk<'_, '_> {
         self.conversation.leave(&path);
         let workbench = &mut *self.workbench;
         workbench.notice = None;
-        workbench.placed = None;
+        if workbench.placed.take().is_some() {
+            // Words about a place in the clip before.
+            self.drafts.situation.clear();
+        }
         workbench.selected_question = None;
         workbench.truth = std::sync::Arc::default();
         workbench.recent.retain(|recent| *recent != path);
