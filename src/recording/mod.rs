@@ -134,6 +134,7 @@ enum Record {
     Event(Box<SessionEvent>),
     /// Write what waits; the owner gives up after `within`.
     Finish {
+        #[cfg_attr(not(feature = "rerun"), expect(dead_code, reason = "only a real recorder has work left"))]
         within: Duration,
     },
 }
