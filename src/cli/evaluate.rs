@@ -68,7 +68,7 @@ impl FromStr for Requirement {
         if !keys.contains(&key.trim()) {
             return Err(format!("{} is no measure; known are {}", key.trim(), keys.join(", ")));
         }
-        let bound = bound.trim().parse().map_err(|_| format!("{} is no number", bound.trim()))?;
+        let bound = bound.trim().parse().map_err(|_not_a_number| format!("{} is no number", bound.trim()))?;
         Ok(Self { key: key.trim().to_owned(), at_least, bound })
     }
 }

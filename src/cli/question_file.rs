@@ -40,14 +40,15 @@ pub(super) fn question(text: &str, situation: Option<&str>) -> Question {
 pub(super) fn read(path: &Path, situation: Option<&str>) -> anyhow::Result<Vec<Question>> {
     let content = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the questions {}; check the path", path.display()))?;
-    let questions = match content.trim_start().starts_with('[') {
-        true => from_json(&content, situation).with_context(|| {
+    let questions = if content.trim_start().starts_with('[') {
+        from_json(&content, situation).with_context(|| {
             format!(
                 "{} is not a list of questions; accepted are lines of text, a JSON list of texts, or of objects with \"question\" and \"situation\"",
                 path.display()
             )
-        })?,
-        false => from_lines(&content, situation),
+        })?
+    } else {
+        from_lines(&content, situation)
     };
     if questions.is_empty() {
         bail!("{} holds no question; write one a line", path.display());

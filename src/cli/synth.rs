@@ -14,6 +14,7 @@ use crate::synth::{
 
 /// Generate rooms, or render a scene file, with exact truth.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "every flag of the command line stands alone")]
 pub(super) struct SynthArgs {
     /// Folder to write to; it is created.
     #[arg(long, value_name = "DIR", default_value = "synth")]

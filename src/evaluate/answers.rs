@@ -275,7 +275,7 @@ fn drop_article(text: &str, article: &str) -> String {
             && bytes.get(next) == Some(&b' ')
             && letter(next + 1)
         {
-            let end = (next + 1..).find(|&i| !letter(i)).unwrap_or(text.len());
+            let end = (next + 1..text.len()).find(|&i| !letter(i)).unwrap_or(text.len());
             out.push_str(&text[next + 1..end]);
             at = end;
         } else {

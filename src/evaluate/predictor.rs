@@ -116,7 +116,7 @@ impl Predictor for ModelPredictor {
 fn open_device(name: &str) -> Result<Device, EvaluateError> {
     let missing = |reason: String| EvaluateError::Device { name: name.to_owned(), reason };
     let (kind, number) = name.split_once(':').unwrap_or((name, "0"));
-    let number: usize = number.parse().map_err(|_| missing(format!("{number} is no number")))?;
+    let number: usize = number.parse().map_err(|_not_a_number| missing(format!("{number} is no number")))?;
     let opened = match kind {
         "cpu" => return Ok(Device::Cpu),
         "cuda" => Device::new_cuda(number),

@@ -185,14 +185,14 @@ impl Report {
         let tier = |value: &Value| facts(value).map(|facts| name_of(&facts.tier));
         let height = |value: &Value| {
             facts(value)
-                .map(|f| bin(f.camera_height, &[1.4, 1.6], ["below 1.4 m", "1.4-1.6 m", "above 1.6 m"]))
+                .map(|f| bin(f.camera_height, [1.4, 1.6], ["below 1.4 m", "1.4-1.6 m", "above 1.6 m"]))
         };
         let coverage = |value: &Value| {
             facts(value)
-                .map(|f| bin(f.coverage_deg, &[180.0, 300.0], ["below 180°", "180-300°", "above 300°"]))
+                .map(|f| bin(f.coverage_deg, [180.0, 300.0], ["below 180°", "180-300°", "above 300°"]))
         };
         let distance = |value: &Value| {
-            value.path_distance.map(|d| bin(d, &[0.5, 1.5], ["below 0.5 m", "0.5-1.5 m", "above 1.5 m"]))
+            value.path_distance.map(|d| bin(d, [0.5, 1.5], ["below 0.5 m", "0.5-1.5 m", "above 1.5 m"]))
         };
         vec![
             ("question_types", grouped(model, kind)),
@@ -243,7 +243,7 @@ fn name_of(value: &impl serde::Serialize) -> String {
     }
 }
 
-fn bin(value: f32, borders: &[f32; 2], names: [&str; 3]) -> String {
+fn bin(value: f32, borders: [f32; 2], names: [&str; 3]) -> String {
     names[borders.iter().filter(|border| value >= **border).count()].to_owned()
 }
 

@@ -15,6 +15,7 @@ use crate::video::{VideoWriter, WriterSettings};
 
 /// What to write beside the scene file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "files that can be wanted in any combination")]
 pub struct ExportOptions {
     /// How to render.
     pub quality: Quality,

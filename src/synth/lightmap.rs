@@ -170,7 +170,7 @@ impl LightMap {
         }
         let Solid { part, object, room, .. } = &stage.solids[chart / 6];
         let (axis, b, c) = face_axes(chart % 6);
-        let sign = if chart % 2 == 0 { 1.0 } else { -1.0 };
+        let sign = if chart.is_multiple_of(2) { 1.0 } else { -1.0 };
         let mut local = Vec3::ZERO;
         (local[b], local[c]) = ((uv.x * 2.0 - 1.0) * part.half[b], (uv.y * 2.0 - 1.0) * part.half[c]);
         local[axis] = sign * (part.half[axis] + 1.0);

@@ -215,7 +215,7 @@ impl Material {
 
     fn painting(&self, uv: Vec2) -> Vec3 {
         let broad = noise((uv * 3.5).extend(0.1), self.seed);
-        let fields = noise((uv * 7.0 + broad * 1.5).extend(4.0), self.seed ^ 11);
+        let fields = noise((uv * 7.0 + broad * 1.5).extend(4.0), self.seed ^ 0xb);
         let third = Vec3::new(self.second.z, self.color.x, self.second.y);
         let base = if broad > 0.55 { self.color } else { self.second };
         if fields > 0.62 { third } else { base * (0.8 + 0.4 * fields) }

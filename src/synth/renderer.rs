@@ -183,7 +183,9 @@ impl Renderer {
             let planes = if is_culled { &pyramid[..] } else { &[] };
             self.stage.in_pyramid(lens.origin, planes, lens.turn.z_axis, &mut near);
             if !is_culled {
-                near.iter_mut().for_each(|(depth, _)| *depth = f32::NEG_INFINITY);
+                for (depth, _) in &mut near {
+                    *depth = f32::NEG_INFINITY;
+                }
             }
             for y in 0..height {
                 for x in left..right {

@@ -7,7 +7,7 @@
 use std::f32::consts::FRAC_PI_2;
 
 use glam::Vec2;
-use rand::Rng;
+use rand::Rng as _;
 use rand::seq::IndexedRandom as _;
 use rand_chacha::ChaCha8Rng;
 

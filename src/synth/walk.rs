@@ -108,7 +108,7 @@ impl<'a> Itinerary<'a> {
     fn next(&mut self, here: usize, rng: &mut ChaCha8Rng) -> usize {
         // Two or three viewpoints a room, then the room visited least.
         let enough = 2 + u32::from(self.scene.rooms[self.room].area() > 20.0);
-        if self.visits[self.room] % enough == 0
+        if self.visits[self.room].is_multiple_of(enough)
             && let Some(least) = (0..self.cells.len())
                 .filter(|&room| !self.cells[room].is_empty())
                 .min_by_key(|&room| (self.visits[room], room))
@@ -232,7 +232,9 @@ fn next_target(
     };
     let unseen = here.iter().copied().filter(|&i| !seen[i]).min_by(|&a, &b| cost(a).total_cmp(&cost(b)));
     let chosen = unseen.unwrap_or_else(|| {
-        here.iter().for_each(|&i| seen[i] = false);
+        for &i in &here {
+            seen[i] = false;
+        }
         here[rng.random_range(0..here.len())]
     });
     seen[chosen] = true;

@@ -29,7 +29,7 @@ pub(super) fn build(scene: &SynthScene) -> Vec<(usize, Part)> {
             let wall = Wall::new(scene, index, a, b);
             let holes = wall.holes(scene);
             wall.pieces(room.height, &holes, |part| {
-                pieces.push((index, Part { material: room.wall, ..part }))
+                pieces.push((index, Part { material: room.wall, ..part }));
             });
         }
     }

@@ -466,7 +466,8 @@ mod tests {
 
     fn variables(dtype: DType) -> Vec<(String, Var)> {
         let make = |values: &[f32], columns: usize| {
-            let shape = if columns == 0 { vec![values.len()] } else { vec![values.len() / columns, columns] };
+            let rows = values.len().checked_div(columns);
+            let shape = rows.map_or_else(|| vec![values.len()], |rows| vec![rows, columns]);
             let tensor = Tensor::from_slice(values, shape, &Device::Cpu).unwrap();
             Var::from_tensor(&tensor.to_dtype(dtype).unwrap()).unwrap()
         };

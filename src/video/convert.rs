@@ -151,7 +151,7 @@ fn layout_of(picture: &Picture) -> Layout {
     let full_format =
         matches!(picture.format(), Pixel::YUVJ420P | Pixel::YUVJ422P | Pixel::YUVJ444P | Pixel::YUVJ440P);
     let full_range = full_format || picture.color_range() == color::Range::JPEG;
-    Layout { format: picture.format(), size, matrix: matrix as i32, full_range }
+    Layout { format: picture.format(), size, matrix, full_range }
 }
 
 fn scaler(layout: Layout, stored: ImageSize) -> Result<scaling::Context, ffmpeg::Error> {
@@ -176,7 +176,7 @@ fn set_colours(scaler: &mut scaling::Context, layout: Layout) {
     // static data of libswscale and are copied by the call.
     unsafe {
         let source = ffi::sws_getCoefficients(layout.matrix);
-        let target = ffi::sws_getCoefficients(ffi::SWS_CS_DEFAULT as i32);
+        let target = ffi::sws_getCoefficients(ffi::SWS_CS_DEFAULT);
         // A refusal means that the format has no matrix (RGB, grey): nothing to set then.
         ffi::sws_setColorspaceDetails(
             scaler.as_mut_ptr(),

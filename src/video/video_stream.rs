@@ -218,17 +218,14 @@ impl VideoStream {
                 // More packets are wanted, or a packet was damaged: both mean to go on.
                 Err(error) => tracing::trace!(%error, "no picture yet"),
             }
-            match self.read_own_packet() {
-                Ok(Some(packet)) => {
-                    if let Err(error) = self.decoder.send_packet(&packet) {
-                        tracing::debug!(%error, "a packet cannot be decoded");
-                    }
+            // A read error at the end of a damaged file: what is in the decoder still counts.
+            if let Ok(Some(packet)) = self.read_own_packet() {
+                if let Err(error) = self.decoder.send_packet(&packet) {
+                    tracing::debug!(%error, "a packet cannot be decoded");
                 }
-                // A read error at the end of a damaged file: what is in the decoder still counts.
-                Ok(None) | Err(_) => {
-                    self.decoder.send_eof()?;
-                    self.drained = true;
-                }
+            } else {
+                self.decoder.send_eof()?;
+                self.drained = true;
             }
         }
     }

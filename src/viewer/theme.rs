@@ -6,43 +6,43 @@ use bevy_egui::egui::{
 };
 
 /// Window and 3D background.
-pub const BACKGROUND: Color32 = Color32::from_rgb(14, 16, 20);
+pub(crate) const BACKGROUND: Color32 = Color32::from_rgb(14, 16, 20);
 /// Panels.
-pub const PANEL: Color32 = Color32::from_rgb(21, 24, 30);
+pub(crate) const PANEL: Color32 = Color32::from_rgb(21, 24, 30);
 /// Cards and fields on a panel.
-pub const FIELD: Color32 = Color32::from_rgb(30, 34, 42);
+pub(crate) const FIELD: Color32 = Color32::from_rgb(30, 34, 42);
 /// Buttons at rest.
-pub const BUTTON: Color32 = Color32::from_rgb(42, 47, 58);
+pub(crate) const BUTTON: Color32 = Color32::from_rgb(42, 47, 58);
 /// Buttons under the pointer.
-pub const BUTTON_HOVERED: Color32 = Color32::from_rgb(54, 61, 75);
+pub(crate) const BUTTON_HOVERED: Color32 = Color32::from_rgb(54, 61, 75);
 /// The one button that matters most.
-pub const ACCENT: Color32 = Color32::from_rgb(58, 118, 214);
+pub(crate) const ACCENT: Color32 = Color32::from_rgb(58, 118, 214);
 /// Main text.
-pub const TEXT: Color32 = Color32::from_rgb(226, 230, 238);
+pub(crate) const TEXT: Color32 = Color32::from_rgb(226, 230, 238);
 /// Secondary text.
-pub const TEXT_WEAK: Color32 = Color32::from_rgb(139, 147, 161);
+pub(crate) const TEXT_WEAK: Color32 = Color32::from_rgb(139, 147, 161);
 /// What the model predicts: situation, arrow.
 pub(crate) const PREDICTED: Color32 = Color32::from_rgb(255, 176, 64);
 /// What is true.
-pub const TRUE: Color32 = Color32::from_rgb(92, 214, 142);
+pub(crate) const TRUE: Color32 = Color32::from_rgb(92, 214, 142);
 /// What was placed by hand.
-pub const PLACED: Color32 = Color32::from_rgb(206, 142, 255);
+pub(crate) const PLACED: Color32 = Color32::from_rgb(206, 142, 255);
 /// Camera path, frusta, current frame.
-pub const CAMERA: Color32 = Color32::from_rgb(92, 170, 255);
+pub(crate) const CAMERA: Color32 = Color32::from_rgb(92, 170, 255);
 /// Something went wrong.
-pub const PROBLEM: Color32 = Color32::from_rgb(255, 110, 104);
+pub(crate) const PROBLEM: Color32 = Color32::from_rgb(255, 110, 104);
 /// Grid and separating lines.
-pub const GRID: Color32 = Color32::from_rgb(58, 64, 76);
+pub(crate) const GRID: Color32 = Color32::from_rgb(58, 64, 76);
 
 /// Width of the column with video and questions at its first opening, points.
-pub const LEFT_WIDTH: f32 = 500.0;
+pub(crate) const LEFT_WIDTH: f32 = 500.0;
 /// Height of the timeline, points.
-pub const TIMELINE_HEIGHT: f32 = 92.0;
+pub(crate) const TIMELINE_HEIGHT: f32 = 92.0;
 /// Between unrelated things on a panel, points.
-pub const GAP: f32 = 12.0;
+pub(crate) const GAP: f32 = 12.0;
 
 /// From certain (0) to uncertain (1).
-pub fn uncertainty(share: f32) -> Color32 {
+pub(crate) fn uncertainty(share: f32) -> Color32 {
     const STOPS: [[f32; 3]; 4] =
         [[66.0, 220.0, 200.0], [120.0, 160.0, 255.0], [214.0, 96.0, 214.0], [255.0, 84.0, 84.0]];
     let position = share.clamp(0.0, 1.0) * (STOPS.len() - 1) as f32;
@@ -53,7 +53,7 @@ pub fn uncertainty(share: f32) -> Color32 {
 }
 
 /// Dark, calm, large enough for the back of a room.
-pub fn apply(ctx: &Context) {
+pub(crate) fn apply(ctx: &Context) {
     ctx.set_theme(Theme::Dark);
     ctx.all_styles_mut(|style| {
         let size = |points| FontId::new(points, FontFamily::Proportional);
@@ -100,12 +100,12 @@ pub fn apply(ctx: &Context) {
 }
 
 /// The frame of a panel.
-pub fn panel_frame() -> Frame {
+pub(crate) fn panel_frame() -> Frame {
     Frame::new().fill(PANEL).inner_margin(Margin::symmetric(14, 10))
 }
 
 /// The frame of a card on a panel.
-pub fn card_frame() -> Frame {
+pub(crate) fn card_frame() -> Frame {
     Frame::new().fill(FIELD).corner_radius(CornerRadius::same(8)).inner_margin(Margin::symmetric(12, 10))
 }
 
@@ -119,7 +119,7 @@ pub fn window_frame() -> Frame {
 }
 
 /// Secondary text.
-pub fn weak(text: impl Into<String>) -> RichText {
+pub(crate) fn weak(text: impl Into<String>) -> RichText {
     RichText::new(text).color(TEXT_WEAK).text_style(TextStyle::Small)
 }
 

@@ -30,6 +30,6 @@ pub(super) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
         Measurement::Ask(args) => ask::run(&args),
         Measurement::Forward(args) => transformer::run(&args, transformer::Pass::Forward),
         Measurement::Train(args) => transformer::run(&args, transformer::Pass::Train),
-        Measurement::Synth(args) => synth::run(&args),
+        Measurement::Synth(args) => Ok(synth::run(&args)),
     }
 }

@@ -1,7 +1,7 @@
 //! Transformer blocks and the two-dimensional rotary embedding.
 
 use candle_core::{DType, Device, Result, Tensor};
-use candle_nn::{Linear, Module, VarBuilder};
+use candle_nn::{Linear, Module as _, VarBuilder};
 
 use super::{Cut3rConfig, merge_heads, split_heads};
 use crate::model::ops::{self, AttentionMask};

@@ -2,7 +2,7 @@
 //! al., arXiv 2103.13413), full input resolution.
 
 use candle_core::{Result, Tensor};
-use candle_nn::{Conv2d, Conv2dConfig, ConvTranspose2d, ConvTranspose2dConfig, Module, VarBuilder};
+use candle_nn::{Conv2d, Conv2dConfig, ConvTranspose2d, ConvTranspose2dConfig, Module as _, VarBuilder};
 
 use super::{Cut3rConfig, DptConfig};
 

@@ -66,9 +66,9 @@ impl CameraEncoder for Cut3r {
 
 fn frame_geometry(heads: &FrameHeads, image: &Tensor) -> Result<FrameGeometry> {
     let encoding: Vec<f32> = heads.camera_pose.flatten_all()?.to_vec1()?;
-    let encoding: [f32; 7] = encoding
-        .try_into()
-        .map_err(|_| candle_core::Error::Msg("a pose encoding has seven numbers".to_owned()).bt())?;
+    let encoding: [f32; 7] = encoding.try_into().map_err(|_wrong_length| {
+        candle_core::Error::Msg("a pose encoding has seven numbers".to_owned()).bt()
+    })?;
     let pose = CameraPose::from_matrix(camera_from_encoding(encoding)).unwrap_or(CameraPose::IDENTITY);
     let points = heads.own.points.squeeze(0)?.to_vec3::<f32>()?;
     let confidence = heads.own.confidence.squeeze(0)?.to_vec2::<f32>()?;

@@ -2,7 +2,7 @@
 //! language model reads the camera token).
 
 use candle_core::{D, Result, Tensor};
-use candle_nn::{Linear, Module, VarBuilder};
+use candle_nn::{Linear, Module as _, VarBuilder};
 
 use super::blocks::{Mlp, Norm, Rope2d, RopePrecision, SelfAttention};
 use super::dpt::Dpt;

@@ -2,7 +2,7 @@
 //! the mean image feature.
 
 use candle_core::{Result, Tensor};
-use candle_nn::{Linear, Module, VarBuilder};
+use candle_nn::{Linear, Module as _, VarBuilder};
 
 use super::Cut3rConfig;
 use super::blocks::DecoderBlock;

@@ -17,7 +17,7 @@ mod memory;
 mod pose;
 
 use candle_core::{D, Result, Tensor};
-use candle_nn::{Conv2d, Conv2dConfig, Linear, Module, VarBuilder};
+use candle_nn::{Conv2d, Conv2dConfig, Linear, Module as _, VarBuilder};
 
 use blocks::{Block, DecoderBlock, Norm, Rope2d, RopePrecision};
 pub use config::{Cut3rConfig, DptConfig, HeadKind, RopeDtype};

@@ -6,10 +6,11 @@ pub fn solve<const N: usize>(mut matrix: [[f64; N]; N], mut rhs: [f64; N]) -> Op
         if matrix[k][k] <= 1e-12 || !matrix[k][k].is_finite() {
             return None;
         }
+        let pivot = matrix[k];
         for i in k + 1..N {
-            let factor = matrix[i][k] / matrix[k][k];
-            for j in k..N {
-                matrix[i][j] -= factor * matrix[k][j];
+            let factor = matrix[i][k] / pivot[k];
+            for (value, above) in matrix[i][k..].iter_mut().zip(&pivot[k..]) {
+                *value -= factor * above;
             }
             rhs[i] -= factor * rhs[k];
         }

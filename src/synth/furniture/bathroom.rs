@@ -21,11 +21,11 @@ pub(super) fn build(category: &str, piece: &mut Piece) -> bool {
 fn sink(p: &mut Piece) {
     let (x, y, z) = p.reach();
     let rim = z * 0.83;
-    let (white, steel) = (p.main.with_gloss(0.5), p.steel());
+    let (white, steel) = (p.main.with_gloss(0.5), Piece::steel());
     let body = if p.chance(0.5) { p.oak() } else { p.shaded(0.9) };
     p.block([(-x, x - 0.06), (-y + 0.03, y - 0.03), (0.08, rim - 0.14)], body);
-    p.block([(-x, x - 0.1), (-y + 0.05, y - 0.05), (0.0, 0.08)], p.dark());
-    p.block([(x - 0.065, x - 0.05), (-0.004, 0.004), (0.1, rim - 0.16)], p.dark());
+    p.block([(-x, x - 0.1), (-y + 0.05, y - 0.05), (0.0, 0.08)], Piece::dark());
+    p.block([(x - 0.065, x - 0.05), (-0.004, 0.004), (0.1, rim - 0.16)], Piece::dark());
     // The basin: four walls and a bottom, so that it can be looked into.
     let low = rim - 0.15;
     p.block([(-x, x), (-y, y), (low, low + 0.03)], white);
@@ -51,7 +51,7 @@ fn bathtub(p: &mut Piece) {
     }
     let water = Material::plain(Vec3::new(0.42, 0.6, 0.62)).with_gloss(0.8);
     p.block([(-x + wall, x - wall), (-y + wall, y - wall), (0.15, z * 0.55)], water);
-    p.block([(-0.02, 0.02), (-y + 0.02, -y + 0.12), (z - 0.03, z)], p.steel());
+    p.block([(-0.02, 0.02), (-y + 0.02, -y + 0.12), (z - 0.03, z)], Piece::steel());
 }
 
 fn toilet(p: &mut Piece) {
@@ -69,7 +69,7 @@ fn toilet(p: &mut Piece) {
 
 fn towel(p: &mut Piece) {
     let (x, y, z) = p.reach();
-    let steel = p.steel();
+    let steel = Piece::steel();
     p.bar_y(0.0, z - 0.015, 0.012, (-y, y), steel);
     p.block([(-x, 0.0), (-y, -y + 0.02), (z - 0.025, z - 0.005)], steel);
     p.block([(-x, 0.0), (y - 0.02, y), (z - 0.025, z - 0.005)], steel);

@@ -32,9 +32,9 @@ fn display(p: &mut Piece) -> Material {
 
 fn fridge(p: &mut Piece) {
     let (x, y, z) = p.reach();
-    let (body, grip) = (p.lacquer(), p.steel());
+    let (body, grip) = (p.lacquer(), Piece::steel());
     p.block([(-x, x - 0.07), (-y, y), (0.03, z)], body);
-    p.block([(-x + 0.05, x - 0.1), (-y + 0.04, y - 0.04), (0.0, 0.03)], p.dark());
+    p.block([(-x + 0.05, x - 0.1), (-y + 0.04, y - 0.04), (0.0, 0.03)], Piece::dark());
     let split = z * p.between(0.3, 0.66);
     for (low, high) in [(0.05, split - 0.004), (split + 0.004, z)] {
         p.soft([(x - 0.075, x - 0.03), (-y, y), (low, high)], 0.012, body);
@@ -45,7 +45,7 @@ fn fridge(p: &mut Piece) {
 
 fn stove(p: &mut Piece) {
     let (x, y, z) = p.reach();
-    let (body, dark, steel) = (p.lacquer(), p.dark(), p.steel());
+    let (body, dark, steel) = (p.lacquer(), Piece::dark(), Piece::steel());
     p.block([(-x, x - 0.04), (-y, y), (0.04, z - 0.025)], body);
     p.block([(-x + 0.05, x - 0.1), (-y + 0.03, y - 0.03), (0.0, 0.04)], dark);
     p.block([(-x, x - 0.03), (-y, y), (z - 0.03, z - 0.012)], dark);
@@ -64,7 +64,7 @@ fn stove(p: &mut Piece) {
 
 fn microwave(p: &mut Piece) {
     let (x, y, z) = p.reach();
-    let (body, dark, steel) = (p.lacquer(), p.dark(), p.steel());
+    let (body, dark, steel) = (p.lacquer(), Piece::dark(), Piece::steel());
     p.block([(-x, x - 0.025), (-y, y), (0.0, z)], body);
     p.block([(x - 0.03, x - 0.015), (-y + 0.13, y - 0.02), (0.03, z - 0.03)], dark);
     p.block([(x - 0.018, x), (-y + 0.12, -y + 0.135), (0.04, z - 0.04)], steel);
@@ -75,7 +75,7 @@ fn microwave(p: &mut Piece) {
 
 fn washing_machine(p: &mut Piece) {
     let (x, y, z) = p.reach();
-    let (body, dark, steel) = (p.lacquer(), p.dark(), p.steel());
+    let (body, dark, steel) = (p.lacquer(), Piece::dark(), Piece::steel());
     p.soft([(-x, x - 0.035), (-y, y), (0.0, z)], 0.015, body);
     let c = z * 0.46;
     p.bar_x(0.0, c, y * 0.62, (x - 0.05, x - 0.015), steel);
@@ -90,7 +90,7 @@ fn screen(p: &mut Piece, foot: f32) {
     let thin = 0.022;
     p.block([(-thin, thin - 0.006), (-y, y), (foot, z)], frame);
     p.block([(thin - 0.01, thin), (-y + 0.015, y - 0.015), (foot + 0.02, z - 0.015)], picture);
-    let dark = p.dark();
+    let dark = Piece::dark();
     if p.size.y > 0.8 {
         for side in [-1.0f32, 1.0] {
             let c = side * y * 0.6;
@@ -105,7 +105,7 @@ fn screen(p: &mut Piece, foot: f32) {
 
 fn laptop(p: &mut Piece) {
     let (x, y, z) = p.reach();
-    let (shell, keys, picture) = (p.lacquer(), p.dark(), display(p));
+    let (shell, keys, picture) = (p.lacquer(), Piece::dark(), display(p));
     p.block([(-x + 0.03, x), (-y, y), (0.0, 0.016)], shell);
     p.block([(-x + 0.06, x - 0.09), (-y + 0.02, y - 0.02), (0.015, 0.018)], keys);
     p.block([(-x, -x + 0.012), (-y, y), (0.01, z)], shell);

@@ -37,8 +37,7 @@ pub(super) struct Furniture {
 /// Height of the surface things are put on, above the object's underside, metres.
 pub(super) fn support_height(category: &str, size: Vec3) -> f32 {
     match category {
-        "bed" => size.z * 0.52,
-        "sofa" => size.z * 0.52,
+        "bed" | "sofa" => size.z * 0.52,
         _ => size.z,
     }
 }
@@ -129,11 +128,11 @@ impl Piece {
             .with_seed(self.style)
     }
 
-    fn steel(&self) -> Material {
+    fn steel() -> Material {
         Material::plain(Vec3::splat(0.42)).with_gloss(0.7)
     }
 
-    fn dark(&self) -> Material {
+    fn dark() -> Material {
         Material::plain(Vec3::splat(0.022)).with_gloss(0.25)
     }
 

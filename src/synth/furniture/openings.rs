@@ -25,7 +25,7 @@ fn frame(p: &mut Piece, width: f32, material: Material) {
 
 fn door(p: &mut Piece) {
     let (x, y, z) = p.reach();
-    let (leaf, steel) = (p.joinery(), p.steel());
+    let (leaf, steel) = (p.joinery(), Piece::steel());
     frame(p, 0.05, p.shaded(0.85));
     p.block([(-x, x - 0.045), (-y + 0.05, y - 0.05), (0.0, z - 0.05)], leaf);
     let panel = p.shaded(0.88);

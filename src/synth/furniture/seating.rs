@@ -8,8 +8,7 @@ use crate::synth::shape::{Part, Shape};
 
 pub(super) fn build(category: &str, piece: &mut Piece) -> bool {
     match category {
-        "sofa" => sofa(piece),
-        "armchair" => sofa(piece),
+        "sofa" | "armchair" => sofa(piece),
         "bed" => bed(piece),
         "chair" => chair(piece),
         "office chair" => office_chair(piece),
@@ -29,7 +28,7 @@ fn sofa(p: &mut Piece) {
     let seat = z * 0.52;
     let arm_top = z * p.between(0.66, 0.78);
     let foot = 0.07;
-    let legs = if p.chance(0.5) { p.oak() } else { p.dark() };
+    let legs = if p.chance(0.5) { p.oak() } else { Piece::dark() };
     p.legs(0.022, 0.05, foot, false, legs);
     p.soft([(-x, x - 0.03), (-y, y), (foot, seat - 0.14)], 0.03, cloth);
     p.soft([(-x, -x + back), (-y + 0.02, y - 0.02), (foot, z - 0.05)], 0.06, cloth);
@@ -92,7 +91,7 @@ fn chair(p: &mut Piece) {
 
 fn office_chair(p: &mut Piece) {
     let (x, y, z) = p.reach();
-    let (cloth, metal, dark) = (p.cloth(), p.steel(), p.dark());
+    let (cloth, metal, dark) = (p.cloth(), Piece::steel(), Piece::dark());
     let seat = 0.48f32.min(z * 0.5);
     for i in 0..5 {
         let angle = i as f32 * std::f32::consts::TAU / 5.0;
@@ -124,7 +123,7 @@ fn stool(p: &mut Piece) {
     let wood = p.joinery();
     if p.chance(0.5) {
         p.rod(0.0, 0.0, x, (z - 0.045, z), wood);
-        let metal = p.steel();
+        let metal = Piece::steel();
         p.rod(0.0, 0.0, 0.025, (0.02, z - 0.04), metal);
         p.cone(0.0, 0.0, x * 0.9, 0.3, (0.0, 0.035), metal);
     } else {

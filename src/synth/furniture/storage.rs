@@ -22,7 +22,7 @@ pub(super) fn build(category: &str, piece: &mut Piece) -> bool {
 
 fn wardrobe(p: &mut Piece) {
     let (x, y, z) = p.reach();
-    let (body, front, grip) = (p.joinery(), p.joinery(), p.steel());
+    let (body, front, grip) = (p.joinery(), p.joinery(), Piece::steel());
     p.block([(-x, x - 0.025), (-y, y), (0.0, z)], body);
     let doors = (p.size.y / 0.5).round().max(2.0) as usize;
     let width = p.size.y / doors as f32;
@@ -36,7 +36,7 @@ fn wardrobe(p: &mut Piece) {
 
 fn drawers(p: &mut Piece, columns: usize, rows: usize, bottom: f32) {
     let (x, y, z) = p.reach();
-    let (front, grip) = (p.shaded(0.9), p.steel());
+    let (front, grip) = (p.shaded(0.9), Piece::steel());
     let (width, height) = (p.size.y / columns as f32, (z - 0.03 - bottom) / rows as f32);
     for column in 0..columns {
         for row in 0..rows {
@@ -66,9 +66,9 @@ fn cabinet(p: &mut Piece) {
     let (x, y, z) = p.reach();
     let (body, top) = (p.joinery(), if p.chance(0.5) { p.oak() } else { p.joinery() });
     p.block([(-x, x - 0.03), (-y + 0.01, y - 0.01), (0.08, z - 0.03)], body);
-    p.block([(-x, x - 0.08), (-y + 0.02, y - 0.02), (0.0, 0.08)], p.dark());
+    p.block([(-x, x - 0.08), (-y + 0.02, y - 0.02), (0.0, 0.08)], Piece::dark());
     p.block([(-x, x), (-y, y), (z - 0.035, z)], top);
-    let (front, grip) = (p.shaded(0.92), p.steel());
+    let (front, grip) = (p.shaded(0.92), Piece::steel());
     let doors = (p.size.y / 0.45).round().max(1.0) as usize;
     let width = (p.size.y - 0.02) / doors as f32;
     for i in 0..doors {
@@ -128,7 +128,7 @@ fn bin(p: &mut Piece) {
     let (x, _, z) = p.reach();
     let body = p.lacquer();
     // Standing on its narrow end: a cone whose wide end is up, turned over.
-    let dark = p.dark();
+    let dark = Piece::dark();
     p.cone(0.0, 0.0, x * 0.9, 0.999, (0.0, z * 0.5), body);
     p.rod(0.0, 0.0, x * 0.95, (z * 0.5, z - 0.01), body);
     p.rod(0.0, 0.0, x, (z - 0.03, z - 0.002), body);
@@ -149,7 +149,7 @@ fn backpack(p: &mut Piece) {
     p.soft([(-x + 0.02, x - 0.06), (-y, y), (0.0, z - 0.04)], 0.08, cloth);
     let pocket = p.shaded(0.75);
     p.soft([(x - 0.1, x), (-y * 0.75, y * 0.75), (0.02, z * 0.48)], 0.04, pocket);
-    let dark = p.dark();
+    let dark = Piece::dark();
     p.soft([(-0.03, 0.0), (-0.06, 0.06), (z - 0.06, z)], 0.012, dark);
     for side in [-1.0f32, 1.0] {
         let c = side * y * 0.5;

@@ -20,7 +20,7 @@ fn desk(p: &mut Piece) {
     let wood = p.joinery();
     p.block([(-x, x), (-y, y), (z - 0.03, z)], wood);
     if p.chance(0.5) {
-        let metal = p.dark();
+        let metal = Piece::dark();
         p.legs(0.02, 0.03, z - 0.03, true, metal);
     } else {
         p.block([(-x + 0.02, x - 0.02), (-y, -y + 0.03), (0.0, z - 0.03)], wood);
@@ -30,7 +30,7 @@ fn desk(p: &mut Piece) {
     let drawers = [(-x + 0.03, x - 0.03), (y - 0.44, y - 0.05), (0.14, z - 0.04)];
     p.block(drawers, wood);
     let front = p.shaded(0.86);
-    let grip = p.steel();
+    let grip = Piece::steel();
     for i in 0..3 {
         let step = (z - 0.2) / 3.0;
         let low = 0.15 + step * i as f32;
@@ -91,7 +91,7 @@ fn nightstand(p: &mut Piece) {
     p.legs(0.018, 0.02, 0.13, false, wood);
     p.block([(-x, x - 0.018), (-y, y), (0.12, z)], wood);
     let front = p.shaded(0.85);
-    let grip = p.steel();
+    let grip = Piece::steel();
     let middle = (0.12 + z) * 0.5;
     for (low, high) in [(0.13, middle - 0.005), (middle + 0.005, z - 0.02)] {
         p.block([(x - 0.018, x - 0.008), (-y + 0.01, y - 0.01), (low, high)], front);

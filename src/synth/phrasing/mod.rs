@@ -5,7 +5,7 @@ mod vocabulary;
 
 pub(super) use vocabulary::{activities, has_front, is_flat, is_seat, names, plural};
 
-use rand::Rng;
+use rand::Rng as _;
 use rand::seq::IndexedRandom as _;
 use rand_chacha::ChaCha8Rng;
 

@@ -6,7 +6,7 @@
 //! its centre at least 10° inside.
 
 use glam::Vec2;
-use rand::Rng;
+use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::{QuestionScene, category, coin, multiple_choice, pick, single_objects};

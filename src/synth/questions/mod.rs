@@ -14,7 +14,7 @@ mod scene;
 mod situated;
 mod visibility;
 
-use rand::Rng;
+use rand::Rng as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 

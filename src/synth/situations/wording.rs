@@ -1,6 +1,6 @@
 //! Sentences for drawn situations.
 
-use rand::Rng;
+use rand::Rng as _;
 use rand::seq::IndexedRandom as _;
 use rand_chacha::ChaCha8Rng;
 

@@ -10,7 +10,7 @@ use crate::viewer::views::LayersView;
 use crate::viewer::workbench::{CameraMode, Coloring, Layer};
 
 /// Draws the row above the 3D view.
-pub fn layers_ui(ui: &mut Ui, view: LayersView<'_>, actions: &mut Vec<ViewerAction>) {
+pub(in crate::viewer) fn layers_ui(ui: &mut Ui, view: LayersView<'_>, actions: &mut Vec<ViewerAction>) {
     let LayersView { workbench, session } = view;
     for (mode, name, hint) in [
         (CameraMode::Orbit, "Orbit", "Around the room (1)"),

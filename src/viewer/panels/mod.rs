@@ -38,13 +38,13 @@ use super::workbench::{Drafts, Workbench};
 use super::world_view::WorldPanel;
 use crate::session::Severity;
 
-pub use help::help_ui;
-pub use layers::layers_ui;
-pub use question::question_ui;
-pub use sight::sight_ui;
-pub use status::{problem_ui, status_ui};
-pub use timeline::timeline_ui;
-pub use top_bar::{TopBarView, top_bar_ui};
+pub(in crate::viewer) use help::help_ui;
+pub(in crate::viewer) use layers::layers_ui;
+pub(in crate::viewer) use question::question_ui;
+pub(in crate::viewer) use sight::sight_ui;
+pub(in crate::viewer) use status::{problem_ui, status_ui};
+pub(in crate::viewer) use timeline::timeline_ui;
+pub(in crate::viewer) use top_bar::{TopBarView, top_bar_ui};
 
 pub(super) fn plugin(app: &mut App) {
     app.add_systems(EguiPrimaryContextPass, (set_style, panels).chain().after(super::before_panels));

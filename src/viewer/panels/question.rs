@@ -16,7 +16,7 @@ const SUGGESTIONS: usize = 6;
 const SUGGESTION_LETTERS: usize = 44;
 
 /// Draws the panel.
-pub fn question_ui(ui: &mut Ui, view: QuestionView<'_>, actions: &mut Vec<ViewerAction>) {
+pub(in crate::viewer) fn question_ui(ui: &mut Ui, view: QuestionView<'_>, actions: &mut Vec<ViewerAction>) {
     let QuestionView { session, workbench, drafts } = view;
     ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
         situation_field(ui, drafts, workbench.placed.is_some(), actions);

@@ -20,7 +20,7 @@ const LARGEST_SIDE: f32 = 168.0;
 const SIZE: [f32; 2] = [800.0, 520.0];
 
 /// Draws the window.
-pub fn sight_ui(ctx: &Context, view: &SightView<'_>, actions: &mut Vec<ViewerAction>) {
+pub(in crate::viewer) fn sight_ui(ctx: &Context, view: &SightView<'_>, actions: &mut Vec<ViewerAction>) {
     let mut open = true;
     let window = Window::new("What the model saw")
         .open(&mut open)

@@ -10,7 +10,7 @@ use crate::viewer::views::StatusView;
 use crate::viewer::workbench::RecordingState;
 
 /// Draws the bar.
-pub fn status_ui(ui: &mut Ui, view: StatusView<'_>, actions: &mut Vec<ViewerAction>) {
+pub(in crate::viewer) fn status_ui(ui: &mut Ui, view: StatusView<'_>, actions: &mut Vec<ViewerAction>) {
     ui.horizontal(|ui| {
         model(ui, view.session);
         ui.separator();

@@ -19,7 +19,7 @@ use crate::viewer::views::TimelineView;
 const RATES: [f32; 5] = [0.25, 0.5, 1.0, 2.0, 4.0];
 
 /// Draws transport and timeline.
-pub fn timeline_ui(ui: &mut Ui, view: TimelineView<'_>, actions: &mut Vec<ViewerAction>) {
+pub(in crate::viewer) fn timeline_ui(ui: &mut Ui, view: TimelineView<'_>, actions: &mut Vec<ViewerAction>) {
     let Some(video) = view.clock.video() else {
         ui.centered_and_justified(|ui| ui.label(theme::weak("The timeline appears with a video")));
         return;

@@ -13,7 +13,7 @@ use crate::viewer::workbench::{Drafts, Workbench};
 
 /// What the bar sees.
 #[derive(Debug)]
-pub struct TopBarView<'a> {
+pub(in crate::viewer) struct TopBarView<'a> {
     /// Clip, recent list, what is open.
     pub workbench: &'a Workbench,
     /// The path being typed.
@@ -21,7 +21,7 @@ pub struct TopBarView<'a> {
 }
 
 /// Draws the bar.
-pub fn top_bar_ui(ui: &mut Ui, view: TopBarView<'_>, actions: &mut Vec<ViewerAction>) {
+pub(in crate::viewer) fn top_bar_ui(ui: &mut Ui, view: TopBarView<'_>, actions: &mut Vec<ViewerAction>) {
     let TopBarView { workbench, drafts } = view;
     ui.horizontal(|ui| {
         ui.label(RichText::new("loc3r").text_style(TextStyle::Heading).strong());

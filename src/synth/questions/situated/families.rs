@@ -2,7 +2,7 @@
 
 use std::f32::consts::PI;
 
-use rand::Rng;
+use rand::Rng as _;
 use rand::seq::IndexedRandom as _;
 use rand_chacha::ChaCha8Rng;
 
