@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use super::output;
 use super::progress::TrainProgress;
 use crate::train::export::export;
-use crate::train::{RunDir, StageKind, TrainConfig, TrainEvent, pipeline};
+use crate::train::{RunDir, StageKind, TrainConfig, TrainError, TrainEvent, pipeline};
 use crate::worker::CancelFlag;
 
 /// Train a model on generated rooms.
@@ -29,7 +29,8 @@ pub(super) struct TrainArgs {
     /// The run folder.
     #[arg(long, value_name = "RUN", required_unless_present = "print_config")]
     out: Option<PathBuf>,
-    /// Goes on with the run in the folder.
+    /// Goes on with the run in the folder, from where Ctrl-C or anything else stopped it.
+    /// Settings given beside it (--set, --steps) take the place of the stored ones.
     #[arg(long)]
     resume: bool,
     /// Optimiser steps of every stage.
@@ -55,11 +56,10 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
     let out = args.out.context("--out RUN names the folder of the run")?;
     let (run, config) = if args.resume && RunDir::open(&out).is_ok() {
         let (run, stored) = RunDir::open(&out)?;
-        let config = if args.set.is_empty() && args.steps.is_none() {
-            stored
-        } else {
-            adjusted(&stored, &args.set, args.steps)?
-        };
+        let config = adjusted(&stored, &args.set, args.steps)?;
+        if config != stored {
+            run.store(&config)?;
+        }
         (run, config)
     } else {
         (RunDir::create(&out, &config)?, config)
@@ -71,7 +71,16 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
         pipeline::adopt_stage(&run, folder.as_ref(), kind)?;
     }
     let mut progress = TrainProgress::default();
-    pipeline::train(&run, &config, &CancelFlag::default(), &mut |event: &TrainEvent| progress.show(event))?;
+    let outcome =
+        pipeline::train(&run, &config, &stop_on_ctrl_c()?, &mut |event: &TrainEvent| progress.show(event));
+    if let Err(TrainError::Stopped { stage, step }) = outcome {
+        drop(progress);
+        bail!(
+            "stopped at step {step} of stage {stage}, which is saved; to go on: loc3r train --out {} --resume",
+            out.display()
+        );
+    }
+    outcome?;
     let folder = args.export.unwrap_or_else(|| run.path().join("model"));
     if run.progress(StageKind::Joint.name())?.is_some() {
         export(&run, &config, &folder)?;
@@ -79,6 +88,22 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
     }
     output::result(&run.path().display().to_string());
     Ok(ExitCode::SUCCESS)
+}
+
+/// A flag that Ctrl-C raises: the step in hand is finished and saved. A second Ctrl-C
+/// ends the program at once.
+fn stop_on_ctrl_c() -> anyhow::Result<CancelFlag> {
+    let stop = CancelFlag::default();
+    let raised = stop.clone();
+    ctrlc::set_handler(move || {
+        if raised.is_raised() {
+            std::process::exit(2);
+        }
+        raised.raise();
+        output::note("stopping after this step; press Ctrl-C again to end at once");
+    })
+    .context("Ctrl-C cannot be caught on this system")?;
+    Ok(stop)
 }
 
 fn configuration(args: &TrainArgs) -> anyhow::Result<TrainConfig> {

@@ -14,7 +14,8 @@ use crate::model::checkpoint;
 /// Writes the newest joint checkpoint of a run to `folder` (weights in f16).
 ///
 /// # Errors
-/// When the run has no joint checkpoint, or the folder cannot be written.
+/// When the run has no joint checkpoint or not its vocabulary, or the folder cannot be
+/// written.
 pub fn export(run: &RunDir, config: &TrainConfig, folder: &Path) -> Result<PathBuf, TrainError> {
     let stage = StageKind::Joint.name();
     if run.progress(stage)?.is_none() {

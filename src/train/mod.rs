@@ -68,6 +68,14 @@ pub enum TrainError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The vocabulary is not the one that the weights belong to.
+    #[error("vocabulary {path}: {reason}")]
+    Vocabulary {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Training data could not be made.
     #[error("training data: {reason}")]
     Data {

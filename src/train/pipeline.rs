@@ -149,7 +149,7 @@ pub fn sample_maker(
 /// Copies the checkpoint of a stage of another run into this one, as a finished stage.
 ///
 /// # Errors
-/// When the other run has no such checkpoint.
+/// When the other run has no such checkpoint; see [`RunDir::adopt`].
 pub fn adopt_stage(run: &RunDir, other: &Path, kind: StageKind) -> Result<(), TrainError> {
     let from = RunDir::at(other);
     if from.progress(kind.name())?.is_none() {
@@ -157,5 +157,5 @@ pub fn adopt_stage(run: &RunDir, other: &Path, kind: StageKind) -> Result<(), Tr
             reason: format!("{} has no checkpoint of stage {}", other.display(), kind.name()),
         });
     }
-    run.adopt(&from.checkpoint(kind.name()), kind.name())
+    run.adopt(&from, kind)
 }

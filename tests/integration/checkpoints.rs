@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
@@ -58,10 +58,15 @@ impl Workshop {
 
     /// Runs `loc3r` here, on the CPU, with the tiny model as the default one.
     pub fn run(&self, args: &[&str]) -> Run {
+        finished(self.start(args))
+    }
+
+    /// Starts `loc3r` as [`Self::run`] does.
+    pub fn start(&self, args: &[&str]) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_loc3r"));
         command.args(args).current_dir(self.folder.path()).env("LOC3R_MODEL", self.path("model"));
         command.env_remove("RUST_LOG").stdin(Stdio::null());
-        Run(finished(command))
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 }
 
@@ -98,16 +103,15 @@ impl Run {
 }
 
 /// Waits at most two minutes: a hang is a failure, not a stuck test.
-fn finished(mut command: Command) -> Output {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+pub fn finished(mut child: Child) -> Run {
     let deadline = Instant::now() + Duration::from_secs(120);
     // Outputs of these runs fit into the pipes.
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > deadline {
             child.kill().unwrap();
-            panic!("{command:?} does not end");
+            panic!("loc3r does not end");
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    child.wait_with_output().unwrap()
+    Run(child.wait_with_output().unwrap())
 }

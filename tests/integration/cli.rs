@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::checkpoints::Workshop;
+use crate::checkpoints::{Workshop, finished};
 
 const QUESTIONS: [&str; 4] = ["--question", "What is on my left?", "--question", "Is it red?"];
 
@@ -129,4 +129,31 @@ fn help_shows_examples() {
         let text = workshop.run(command).success();
         assert!(text.contains("Examples:"), "{command:?}\n{text}");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_a_training_run_and_resume_keeps_new_settings() {
+    use std::time::{Duration, Instant};
+
+    let workshop = Workshop::new();
+    let running = workshop.start(&["train", "--preset", "tiny", "--steps", "100000", "--out", "run"]);
+    let metrics = || std::fs::read_to_string(workshop.path("run/metrics.jsonl")).unwrap_or_default();
+    let started = Instant::now();
+    while !metrics().contains("\"step\"") && started.elapsed() < Duration::from_secs(100) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let signal = std::process::Command::new("kill").args(["-INT", &running.id().to_string()]).status();
+    assert!(signal.unwrap().success());
+    let message = finished(running).failure();
+    assert!(message.contains("loc3r train --out run --resume"), "{message}");
+
+    let progress = std::fs::read_to_string(workshop.path("run/checkpoints/tower/progress.json")).unwrap();
+    let progress: Value = serde_json::from_str(&progress).unwrap();
+    assert_eq!(progress["finished"], false);
+    let last = format!("tower.steps={}", progress["step"].as_u64().unwrap() + 1);
+    let only = "stages=[\"tower\"]";
+    workshop.run(&["train", "--out", "run", "--resume", "--set", only, "--set", &last]).success();
+    let config = std::fs::read_to_string(workshop.path("run/config.toml")).unwrap();
+    assert!(config.contains(&last.replace("tower.steps=", "steps = ")), "{config}");
 }

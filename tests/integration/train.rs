@@ -148,4 +148,17 @@ fn a_finished_run_becomes_a_checkpoint_that_the_model_loads() {
     loc3r::train::export::export(&run, &config, &model).unwrap();
     let loaded = loc3r::model::Loc3rModel::load(&model, &Device::Cpu).unwrap();
     assert_eq!(loaded.config().camera_token_dim, 32);
+
+    // The words of another run mean nothing to these weights, and new ones even less.
+    let vocabulary = run.path().join("tokenizer.json");
+    let learned = std::fs::read(&vocabulary).unwrap();
+    std::fs::write(&vocabulary, "{}").unwrap();
+    let refused = loc3r::train::export::export(&run, &config, &folder.path().join("other"));
+    assert!(matches!(refused, Err(TrainError::Vocabulary { .. })), "{refused:?}");
+    std::fs::remove_file(&vocabulary).unwrap();
+    std::fs::remove_file(run.checkpoint("joint").join("tokenizer.json")).unwrap();
+    let refused = loc3r::train::export::export(&run, &config, &folder.path().join("none"));
+    assert!(matches!(refused, Err(TrainError::Vocabulary { .. })), "{refused:?}");
+    std::fs::write(&vocabulary, learned).unwrap();
+    loc3r::train::export::export(&run, &config, &model).unwrap();
 }
