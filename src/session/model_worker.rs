@@ -190,7 +190,10 @@ impl Job<'_> {
 
     fn open(&mut self, path: &Path, loaded: Option<&mut Loaded>) -> Result<(), SessionError> {
         let Loaded { engine, folder } = loaded.ok_or(SessionError::NoModel)?;
-        let Some(clip) = self.read_clip(path, engine.as_ref())? else { return self.stopped() };
+        let Some(clip) = self.read_clip(path, engine.as_ref())? else {
+            self.stopped();
+            return Ok(());
+        };
         let sight = engine.sight(&clip);
         engine.close_video();
         self.tell_opened(&clip.info, sight);
@@ -225,9 +228,8 @@ impl Job<'_> {
     }
 
     /// The end of a request that was cancelled between frames.
-    fn stopped(&self) -> Result<(), SessionError> {
+    fn stopped(&self) {
         self.tell(SessionEvent::Cancelled { request: self.request });
-        Ok(())
     }
 
     fn tell_opened(&self, info: &VideoInfo, sight: ModelSight) {

@@ -36,7 +36,7 @@ pub fn model_config(config: &TrainConfig) -> Result<ModelConfig, TrainError> {
     })?;
     model.camera = CameraEncoderConfig::Odometry(OdometryConfig::new(category_names(), color_names()));
     model.camera_token_dim = if config.joint.camera == CameraSource::None { 0 } else { CAMERA_TOKEN_DIM };
-    model.notice = NOTICE.to_owned();
+    NOTICE.clone_into(&mut model.notice);
     Ok(model)
 }
 
