@@ -1,5 +1,7 @@
 //! Checkpoint folders and clips that tests make: random weights, pictures of stripes.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -9,7 +11,7 @@ use candle_core::{DType, Device, Tensor};
 use loc3r::model::{ModelConfig, Network, SeededVariables, TextTokenizer, checkpoint};
 
 /// Writes a tiny checkpoint of random weights; `change` sees its tensors first.
-pub fn write_tiny(folder: &Path, change: impl Fn(&mut BTreeMap<String, Tensor>)) {
+pub(crate) fn write_tiny(folder: &Path, change: impl Fn(&mut BTreeMap<String, Tensor>)) {
     let config = ModelConfig::tiny();
     let variables = SeededVariables::new(5);
     let root = variables.builder(DType::F32, &Device::Cpu);
@@ -29,7 +31,7 @@ pub fn write_tiny(folder: &Path, change: impl Fn(&mut BTreeMap<String, Tensor>))
 }
 
 /// Writes six pictures of a moving stripe.
-pub fn write_clip(folder: &Path) {
+pub(crate) fn write_clip(folder: &Path) {
     std::fs::create_dir_all(folder).unwrap();
     for number in 0..6u32 {
         let picture = image::RgbImage::from_fn(48, 36, |x, y| {
@@ -40,29 +42,29 @@ pub fn write_clip(folder: &Path) {
 }
 
 /// A folder with a tiny checkpoint (`model`) and a clip (`clip`).
-pub struct Workshop {
+pub(crate) struct Workshop {
     folder: tempfile::TempDir,
 }
 
 impl Workshop {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         write_tiny(&folder.path().join("model"), |_| {});
         write_clip(&folder.path().join("clip"));
         Self { folder }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Runs `loc3r` here, on the CPU, with the tiny model as the default one.
-    pub fn run(&self, args: &[&str]) -> Run {
+    pub(crate) fn run(&self, args: &[&str]) -> Run {
         finished(self.start(args))
     }
 
     /// Starts `loc3r` as [`Self::run`] does.
-    pub fn start(&self, args: &[&str]) -> Child {
+    pub(crate) fn start(&self, args: &[&str]) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_loc3r"));
         command.args(args).current_dir(self.folder.path()).env("LOC3R_MODEL", self.path("model"));
         command.env_remove("RUST_LOG").stdin(Stdio::null());
@@ -71,29 +73,29 @@ impl Workshop {
 }
 
 /// What a run left.
-pub struct Run(Output);
+pub(crate) struct Run(Output);
 
 impl Run {
-    pub fn code(&self) -> Option<i32> {
+    pub(crate) fn code(&self) -> Option<i32> {
         self.0.status.code()
     }
 
-    pub fn stdout(&self) -> String {
+    pub(crate) fn stdout(&self) -> String {
         String::from_utf8(self.0.stdout.clone()).unwrap()
     }
 
-    pub fn stderr(&self) -> String {
+    pub(crate) fn stderr(&self) -> String {
         String::from_utf8_lossy(&self.0.stderr).into_owned()
     }
 
     /// Standard output of a run that must succeed.
-    pub fn success(&self) -> String {
+    pub(crate) fn success(&self) -> String {
         assert_eq!(self.code(), Some(0), "{}\n{}", self.stdout(), self.stderr());
         self.stdout()
     }
 
     /// The message of a run that must fail: exit code 2, one `error:` line, no panic.
-    pub fn failure(&self) -> String {
+    pub(crate) fn failure(&self) -> String {
         let message = self.stderr();
         assert_eq!(self.code(), Some(2), "{}\n{message}", self.stdout());
         assert!(!message.contains("panicked"), "{message}");
@@ -103,8 +105,8 @@ impl Run {
 }
 
 /// Waits at most two minutes: a hang is a failure, not a stuck test.
-pub fn finished(mut child: Child) -> Run {
-    let deadline = Instant::now() + Duration::from_secs(120);
+pub(crate) fn finished(mut child: Child) -> Run {
+    let deadline = Instant::now() + Duration::from_mins(2);
     // Outputs of these runs fit into the pipes.
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > deadline {

@@ -105,6 +105,7 @@ fn write_clip(folder: &Path) -> PathBuf {
 }
 
 /// What a session with a model would have told.
+#[expect(clippy::too_many_lines, reason = "a list of events")]
 fn write_session(folder: &Path, clip: &Path) -> PathBuf {
     let request = RequestId(1);
     let asked = RequestId(2);

@@ -1,5 +1,7 @@
 //! Recordings of a real session: the file holds every entity, and reading it back works.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::time::Duration;
 
 use loc3r::recording::{Recorder, RecordingConfig, entity_paths};
@@ -25,13 +27,13 @@ fn record(folder: &std::path::Path) -> (std::path::PathBuf, loc3r::recording::Re
     };
     session.request(SessionRequest::Ask { question, placed: None }).unwrap();
     loop {
-        let event = session.recv_timeout(Duration::from_secs(60)).expect("an event");
+        let event = session.recv_timeout(Duration::from_mins(1)).expect("an event");
         recorder.record(&event);
         if matches!(event, SessionEvent::AnswerReady { .. }) {
             break;
         }
     }
-    (rrd, recorder.finish(Duration::from_secs(60)).unwrap())
+    (rrd, recorder.finish(Duration::from_mins(1)).unwrap())
 }
 
 #[test]

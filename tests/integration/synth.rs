@@ -1,6 +1,8 @@
 //! Generated rooms: the same bytes on every run and any number of threads, and
 //! scene files that come back from disk as they were.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use loc3r::geometry::ImageSize;
 use loc3r::synth::{
     LoadedScene, Quality, RenderedView, Renderer, SynthConfig, SynthScene, Walk, generate_scene,

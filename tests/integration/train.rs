@@ -1,6 +1,8 @@
 //! The trainer on the tiny preset: every variable learns, one batch can be learned by
 //! heart, a stopped run goes on with the identical next step.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::collections::BTreeSet;
 use std::path::Path;
 

@@ -2,6 +2,8 @@
 //! every source frame carries its number as black and white blocks, so that the
 //! pictures themselves say which frame was decoded.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
