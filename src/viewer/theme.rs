@@ -110,7 +110,7 @@ pub(crate) fn card_frame() -> Frame {
 }
 
 /// The frame of a window over the panels.
-pub fn window_frame() -> Frame {
+pub(super) fn window_frame() -> Frame {
     Frame::new()
         .fill(PANEL)
         .stroke(Stroke::new(1.0, GRID))

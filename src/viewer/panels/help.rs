@@ -7,7 +7,7 @@ use crate::viewer::shortcuts::SHORTCUTS;
 use crate::viewer::theme;
 
 /// Draws the map over everything else.
-pub fn help_ui(ctx: &Context, actions: &mut Vec<ViewerAction>) {
+pub(crate) fn help_ui(ctx: &Context, actions: &mut Vec<ViewerAction>) {
     let modal = Modal::new("keys".into()).frame(theme::window_frame()).show(ctx, |ui| {
         ui.label(RichText::new("Keys").text_style(TextStyle::Heading));
         ui.add_space(6.0);

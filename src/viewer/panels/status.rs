@@ -47,7 +47,7 @@ fn model(ui: &mut Ui, session: &SessionState) {
 }
 
 /// What went wrong, in full, until it is put away; with the cure where there is one.
-pub fn problem_ui(ui: &mut Ui, status: &StatusMessage, actions: &mut Vec<ViewerAction>) {
+pub(crate) fn problem_ui(ui: &mut Ui, status: &StatusMessage, actions: &mut Vec<ViewerAction>) {
     let row = vec2(ui.available_width(), ui.spacing().interact_size.y);
     ui.allocate_ui_with_layout(row, Layout::right_to_left(Align::Center), |ui| {
         if status.severity == Severity::Crash {
