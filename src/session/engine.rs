@@ -27,8 +27,8 @@ pub(super) trait Engine {
     /// How closely it follows a video between these frames; `None` when not at all.
     fn spacing(&self) -> Option<FrameSpacing>;
 
-    /// A frame between the sampled ones, no larger than needed.
-    fn shrunk(&self, frame: Frame) -> Frame;
+    /// Frames between the sampled ones, no larger than needed.
+    fn shrunk(&self, frames: Vec<Frame>) -> Vec<Frame>;
 
     /// What it will see of a clip.
     fn sight(&self, clip: &Clip) -> ModelSight;
@@ -86,11 +86,16 @@ impl Engine for Network {
         self.model.spacing()
     }
 
-    fn shrunk(&self, frame: Frame) -> Frame {
+    fn shrunk(&self, frames: Vec<Frame>) -> Vec<Frame> {
         let config = self.model.config();
         let side = config.vision.image_size as u32;
-        let rgb = preprocess::square(&frame.rgb, frame.size, side, config.frame_fit);
-        Frame { size: ImageSize::new(side, side), rgb: rgb.into(), ..frame }
+        let images: Vec<(&[u8], ImageSize)> = frames.iter().map(|frame| (&*frame.rgb, frame.size)).collect();
+        let squares = preprocess::squares(&images, side, config.frame_fit);
+        frames
+            .into_iter()
+            .zip(squares)
+            .map(|(frame, rgb)| Frame { size: ImageSize::new(side, side), rgb: rgb.into(), ..frame })
+            .collect()
     }
 
     fn sight(&self, clip: &Clip) -> ModelSight {

@@ -193,8 +193,8 @@ mod tests {
             Some(FrameSpacing { longest_secs: 0.1, most_frames: 6 })
         }
 
-        fn shrunk(&self, frame: Frame) -> Frame {
-            frame
+        fn shrunk(&self, frames: Vec<Frame>) -> Vec<Frame> {
+            frames
         }
 
         fn sight(&self, clip: &Clip) -> ModelSight {

@@ -18,6 +18,9 @@ use crate::scene::{CameraEstimate, Layout};
 use crate::video::{FrameIndex, FrameSampling, VideoInfo};
 use crate::worker::WorkerSide;
 
+/// Full-size frames held at a time while the frames between the sampled ones are read.
+const SHRUNK_AT_ONCE: usize = 8;
+
 /// Longest answer in tokens; answers of the field are phrases.
 const MAX_NEW_TOKENS: usize = 64;
 
@@ -251,14 +254,18 @@ impl Job<'_> {
             info.warnings.extend(far_apart(&info, &wanted));
         }
         let mut clip = Clip { info, frames: Vec::with_capacity(sampled.len()), between: Vec::new() };
+        let mut waiting = Vec::with_capacity(SHRUNK_AT_ONCE);
         for (done, &index) in wanted.iter().enumerate() {
             let Some(frame) = source.frame_unless(index, &mut || self.is_cancelled())? else {
                 return Ok(None);
             };
             match sampled.iter().filter(|sampled| **sampled == index).count() {
-                0 => clip.between.push(engine.shrunk(frame)),
+                0 => waiting.push(frame),
                 // Short videos repeat frames.
                 times => clip.frames.extend(std::iter::repeat_n(frame, times)),
+            }
+            if waiting.len() == SHRUNK_AT_ONCE || done + 1 == wanted.len() {
+                clip.between.extend(engine.shrunk(std::mem::take(&mut waiting)));
             }
             if self.step(Stage::DecodeFrames, done + 1, wanted.len()).is_break() {
                 return Ok(None);

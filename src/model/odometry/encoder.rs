@@ -3,6 +3,7 @@
 use candle_core::{DType, Result, Tensor};
 use candle_nn::VarBuilder;
 use glam::{Vec2, Vec3};
+use rayon::prelude::*;
 
 use super::OdometryConfig;
 use super::dense_head::{DenseHead, DenseOutput};
@@ -210,7 +211,7 @@ fn calibrated_focal(sights: &[FrameSight], cells: &[FrameCells], aspect: f32) ->
     let believed = (Vec2::splat(log_focal) + shape).exp();
     let stride = sights.len().div_ceil(FOCAL_PAIRS).max(1);
     let pairs: Vec<_> =
-        sights.windows(2).step_by(stride).filter_map(|pair| focal_pair(&pair[0], &pair[1])).collect();
+        sights.par_windows(2).step_by(stride).filter_map(|pair| focal_pair(&pair[0], &pair[1])).collect();
     calibrate(&pairs, believed)
 }
 
@@ -234,7 +235,7 @@ impl FrameCells {
         let points: Vec<Vec<Vec<f32>>> = dense.point.to_vec3()?;
         let scales: Vec<Vec<f32>> = dense.log_scale.exp()?.mean(candle_core::D::Minus1)?.to_vec2()?;
         Ok(points
-            .into_iter()
+            .into_par_iter()
             .zip(scales)
             .map(|(points, scales)| {
                 let points: Vec<Vec3> = points.iter().map(|p| Vec3::new(p[0], p[1], p[2])).collect();
