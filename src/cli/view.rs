@@ -15,10 +15,6 @@ Examples:
 /// Open the app on a video.
 #[derive(Debug, Default, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
-#[cfg_attr(
-    not(feature = "viewer"),
-    expect(dead_code, reason = "a build without the app only explains itself")
-)]
 pub(super) struct ViewArgs {
     /// Video file or folder of images [default: the first bundled clip]
     video: Option<PathBuf>,

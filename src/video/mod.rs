@@ -5,6 +5,7 @@
 //! file or a folder of images, [`MemorySource`] for frames that are in memory.
 //! [`VideoPlayer`] does the decoding on its own thread for interactive use.
 
+#[cfg(feature = "ffmpeg")]
 mod cache;
 #[cfg(feature = "ffmpeg")]
 mod convert;
