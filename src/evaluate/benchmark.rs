@@ -16,7 +16,7 @@ use crate::synth::{
     HELD_OUT_SEEDS, Quality, QuestionOptions, Renderer, SynthConfig, SynthQuestion, SynthScene, Walk,
     generate_questions, generate_scene, generate_walk,
 };
-use crate::video::{Frame, FrameIndex, FrameSampling, FrameSpacing, VideoInfo};
+use crate::video::{Frame, FrameIndex, FrameSampling, FrameSpacing, VideoInfo, frames_to_read};
 
 /// How hard a scene is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -100,12 +100,7 @@ impl BenchmarkClip {
         let intrinsics = walk.intrinsics.resized(size);
         let renderer = Renderer::new(&scene);
         let sampled = (FrameSampling::Uniform { frames: options.frames }).indices(&clip.info);
-        let mut wanted = match options.spacing {
-            Some(spacing) => spacing.fill(&clip.info.pts_secs, &sampled),
-            None => sampled.clone(),
-        };
-        wanted.dedup();
-        for index in wanted {
+        for index in frames_to_read(options.spacing, &clip.info.pts_secs, &sampled) {
             let Some(pose) = walk.track.poses.get(index.0 as usize) else { continue };
             let view = renderer.render(pose, &intrinsics, Quality::Fast);
             let pts_secs = clip.info.pts_secs.get(index.0 as usize).copied().unwrap_or(0.0);

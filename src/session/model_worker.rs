@@ -15,7 +15,7 @@ use super::{
 use crate::model::{Clip, Query, ReplyStep, VideoStep};
 use crate::qa::{Question, Situation, SituationEstimate};
 use crate::scene::{CameraEstimate, Layout};
-use crate::video::{FrameIndex, FrameSampling, VideoInfo};
+use crate::video::{FrameIndex, FrameSampling, VideoInfo, frames_to_read};
 use crate::worker::WorkerSide;
 
 /// Full-size frames held at a time while the frames between the sampled ones are read.
@@ -245,11 +245,7 @@ impl Job<'_> {
         let mut source = crate::video::open(path)?;
         let mut info = source.info().clone();
         let sampled = FrameSampling::Uniform { frames: engine.frames() }.indices(&info);
-        let mut wanted = match engine.spacing() {
-            Some(spacing) => spacing.fill(&info.pts_secs, &sampled),
-            None => sampled.clone(),
-        };
-        wanted.dedup();
+        let wanted = frames_to_read(engine.spacing(), &info.pts_secs, &sampled);
         if engine.spacing().is_some() {
             info.warnings.extend(far_apart(&info, &wanted));
         }

@@ -214,14 +214,7 @@ mod tests {
 
     #[test]
     fn noise_leaves_the_first_frame_and_grows() {
-        let pose = FramePose {
-            planar: PlanarPose::IDENTITY,
-            height: 0.0,
-            pitch: 0.0,
-            roll: 0.0,
-            log_focal: [0.0; 2],
-            support: 1.0,
-        };
+        let pose = FramePose { support: 1.0, ..FramePose::START };
         let noisy = noisy_poses(&[pose; 9], (0.3, 0.1), &mut || 1.0);
         assert_eq!(noisy[0].planar, PlanarPose::IDENTITY);
         assert!((noisy[8].planar.shift.x - 0.8).abs() < 1e-5);

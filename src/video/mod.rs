@@ -42,7 +42,7 @@ pub use memory::MemorySource;
 #[cfg(not(feature = "ffmpeg"))]
 pub use no_decoder::{VideoWriter, WriterSettings};
 pub use player::{PlayerCommand, PlayerEvent, VideoPlayer};
-pub use sampling::{FrameSampling, FrameSpacing};
+pub use sampling::{FrameSampling, FrameSpacing, frames_to_read};
 
 /// Largest accepted side of a picture in pixels. A frame of 4096 x 4096 takes 50 MB
 /// as RGB; 8K material has to be scaled down first, as [`VideoError::TooLarge`] says.

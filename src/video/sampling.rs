@@ -90,6 +90,23 @@ impl FrameSpacing {
     }
 }
 
+/// The frames to read for a look at `sampled` (rising): each once, and those between
+/// where a `spacing` asks for them.
+pub fn frames_to_read(
+    spacing: Option<FrameSpacing>,
+    pts_secs: &[f64],
+    sampled: &[FrameIndex],
+) -> Vec<FrameIndex> {
+    spacing.map_or_else(
+        || {
+            let mut once = sampled.to_vec();
+            once.dedup();
+            once
+        },
+        |spacing| spacing.fill(pts_secs, sampled),
+    )
+}
+
 /// NumPy's `linspace(0, count - 1, frames, dtype=int)`, as LLaVA-Video samples.
 fn uniform(count: u32, frames: u32) -> Vec<FrameIndex> {
     let last = f64::from(count - 1);

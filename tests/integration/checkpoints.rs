@@ -16,18 +16,18 @@ pub(crate) fn write_tiny(folder: &Path, change: impl Fn(&mut BTreeMap<String, Te
     let variables = SeededVariables::new(5);
     let root = variables.builder(DType::F32, &Device::Cpu);
     Network::new(&config, &root).unwrap();
-    let map = variables.var_map();
-    let mut tensors: BTreeMap<String, Tensor> = map
-        .data()
-        .lock()
-        .unwrap()
-        .iter()
-        .map(|(name, variable)| (name.clone(), variable.as_tensor().clone()))
-        .collect();
+    let mut tensors = tensors_of(&variables);
     change(&mut tensors);
     let words = "I am standing in the room. What is on my left? The chair.";
     let tokenizer = TextTokenizer::train(std::iter::repeat_n(words.to_owned(), 4), 320).unwrap();
     checkpoint::save(folder, &config, &tokenizer, &tensors, DType::F32).unwrap();
+}
+
+/// The tensors made so far, by name.
+pub(crate) fn tensors_of(variables: &SeededVariables) -> BTreeMap<String, Tensor> {
+    let map = variables.var_map();
+    let data = map.data().lock().unwrap();
+    data.iter().map(|(name, variable)| (name.clone(), variable.as_tensor().clone())).collect()
 }
 
 /// Writes six pictures of a moving stripe.

@@ -323,14 +323,7 @@ fn write_checkpoint(folder: &Path, change: impl Fn(&mut BTreeMap<String, Tensor>
     let root = variables.builder(DType::F32, &DEVICE);
     Network::new(&config, &root).unwrap();
     camera::build(&config, root.pp("camera_encoder")).unwrap();
-    let map = variables.var_map();
-    let mut tensors: BTreeMap<String, Tensor> = map
-        .data()
-        .lock()
-        .unwrap()
-        .iter()
-        .map(|(name, variable)| (name.clone(), variable.as_tensor().clone()))
-        .collect();
+    let mut tensors = crate::checkpoints::tensors_of(&variables);
     change(&mut tensors);
     let tokenizer = TextTokenizer::train(std::iter::once("the sofa".to_owned()), 300).unwrap();
     checkpoint::save(folder, &config, &tokenizer, &tensors, DType::F16).unwrap();

@@ -61,10 +61,13 @@ fn strengths(picture: &Plane) -> Vec<f32> {
         })
         .collect();
     let across = window_sums(&products, width, height, (1, 0));
-    window_sums(&across, width, height, (0, 1))
-        .into_iter()
-        .map(|[xx, xy, yy]| 0.5 * (xx + yy - ((xx - yy).powi(2) + 4.0 * xy * xy).sqrt()))
-        .collect()
+    window_sums(&across, width, height, (0, 1)).into_iter().map(smaller_eigenvalue).collect()
+}
+
+/// Smaller eigenvalue of the symmetric matrix (xx, xy; xy, yy): how much structure the
+/// weakest direction of a window has.
+pub fn smaller_eigenvalue([xx, xy, yy]: [f32; 3]) -> f32 {
+    0.5 * (xx + yy - ((xx - yy).powi(2) + 4.0 * xy * xy).sqrt())
 }
 
 /// Sums over the window along one direction.

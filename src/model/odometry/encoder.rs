@@ -128,10 +128,12 @@ impl OdometryCamera {
                 tilt = step.up;
                 support = support.min(step.support);
             }
-            for _ in footage.sampled.iter().filter(|sampled| **sampled == at) {
+            // Short videos repeat frames.
+            let times = footage.sampled.iter().filter(|sampled| **sampled == at).count();
+            for _ in 0..times {
                 tracked.push(frame_pose(planar, tilt, focal, support), &cells[at], height);
             }
-            if footage.sampled.contains(&at) {
+            if times > 0 {
                 support = usize::MAX;
             }
         }

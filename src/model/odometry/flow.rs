@@ -4,6 +4,7 @@
 use glam::{Mat2, Vec2};
 use rayon::prelude::*;
 
+use super::corners::smaller_eigenvalue;
 use super::pyramid::{Plane, Pyramid};
 
 /// Side of the window that is compared, pixels.
@@ -62,8 +63,7 @@ fn refine(from: &Plane, to: &Plane, place: Vec2, mut shift: Vec2) -> Option<Vec2
         }
     }
     let [xx, xy, yy] = structure;
-    let smaller = 0.5 * (xx + yy - ((xx - yy).powi(2) + 4.0 * xy * xy).sqrt());
-    if smaller < LEAST_STRUCTURE * (WINDOW * WINDOW) as f32 {
+    if smaller_eigenvalue(structure) < LEAST_STRUCTURE * (WINDOW * WINDOW) as f32 {
         return None;
     }
     let inverse = Mat2::from_cols(Vec2::new(xx, xy), Vec2::new(xy, yy)).inverse();

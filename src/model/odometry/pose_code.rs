@@ -34,6 +34,18 @@ pub struct FramePose {
     pub support: f32,
 }
 
+impl FramePose {
+    /// A level camera at the start of a clip, tied to nothing.
+    pub const START: Self = Self {
+        planar: PlanarPose::IDENTITY,
+        height: 0.0,
+        pitch: 0.0,
+        roll: 0.0,
+        log_focal: [0.0; 2],
+        support: 0.0,
+    };
+}
+
 /// The code of a pose, `width` numbers.
 pub fn pose_code(pose: &FramePose, width: usize) -> Vec<f32> {
     let position = Vec3::new(pose.planar.shift.x, pose.planar.shift.y, pose.height);
@@ -65,14 +77,7 @@ mod tests {
 
     #[test]
     fn the_code_has_the_asked_width_and_tells_poses_apart() {
-        let still = FramePose {
-            planar: PlanarPose::IDENTITY,
-            height: 0.0,
-            pitch: 0.0,
-            roll: 0.0,
-            log_focal: [0.0; 2],
-            support: 1.0,
-        };
+        let still = FramePose { support: 1.0, ..FramePose::START };
         let turned = FramePose { planar: PlanarPose { yaw: 1.0, ..PlanarPose::IDENTITY }, ..still };
         assert_eq!(pose_code(&still, 48).len(), 48);
         assert_eq!(pose_code(&still, POSE_CODE).len(), POSE_CODE);
