@@ -255,8 +255,8 @@ fn the_layers_row_changes_the_camera_mode() {
     assert_eq!(row.state().actions, [ViewerAction::SetCameraMode(CameraMode::Top)]);
 }
 
-#[test]
-fn the_transport_steps_and_plays() {
+/// A clip of five seconds, paused at its start.
+fn clock_of(warnings: &[&str]) -> PlaybackClock {
     let info = VideoInfo {
         path: "clip.mp4".into(),
         size: ImageSize::new(64, 48),
@@ -265,16 +265,32 @@ fn the_transport_steps_and_plays() {
         rotation_degrees: 0,
         codec: "h264".to_owned(),
         container: "mp4".to_owned(),
-        warnings: Vec::new(),
+        warnings: warnings.iter().map(ToString::to_string).collect(),
     };
     let mut clock = PlaybackClock::default();
     clock.open(Arc::new(info), false);
-    let mut bar = Harness::new_ui_state(
+    clock
+}
+
+fn timeline_bar(clock: PlaybackClock) -> Harness<'static, Desk> {
+    Harness::new_ui_state(
         move |ui, desk: &mut Desk| {
             timeline_ui(ui, TimelineView { session: &desk.session, clock: &clock }, &mut desk.actions);
         },
         desk(ready_session()),
-    );
+    )
+}
+
+#[test]
+fn what_is_odd_about_a_clip_stands_beside_its_timeline() {
+    let bar = timeline_bar(clock_of(&["the file ends early", "colours look pale"]));
+    assert!(bar.query_by_label("⚠ the file ends early; colours look pale").is_some());
+    assert!(timeline_bar(clock_of(&[])).query_by_label_contains("⚠").is_none());
+}
+
+#[test]
+fn the_transport_steps_and_plays() {
+    let mut bar = timeline_bar(clock_of(&[]));
     bar.get_by_label("▶|").click();
     bar.run();
     bar.get_by_label("▶").click();

@@ -2,8 +2,8 @@
 //! moved, where the answer is best looked at.
 
 use bevy_egui::egui::{
-    Align2, Button, ComboBox, CornerRadius, FontId, Painter, Pos2, Rect, Response, Sense, Stroke, Ui, pos2,
-    vec2,
+    Align2, Button, ComboBox, CornerRadius, FontId, Label, Painter, Pos2, Rect, Response, RichText, Sense,
+    Stroke, Ui, pos2, vec2,
 };
 use glam::Vec3;
 
@@ -24,7 +24,10 @@ pub(in crate::viewer) fn timeline_ui(ui: &mut Ui, view: TimelineView<'_>, action
         ui.centered_and_justified(|ui| ui.label(theme::weak("The timeline appears with a video")));
         return;
     };
-    ui.horizontal(|ui| transport(ui, view.clock, video, actions));
+    ui.horizontal(|ui| {
+        transport(ui, view.clock, video, actions);
+        warnings(ui, video, view.session);
+    });
     let size = vec2(ui.available_width(), ui.available_height().max(24.0));
     let (rect, response) = ui.allocate_exact_size(size, Sense::click_and_drag());
     let track = Track { rect: rect.shrink2(vec2(6.0, 0.0)), duration: video.duration_secs().max(1e-6) };
@@ -84,6 +87,17 @@ fn transport(ui: &mut Ui, clock: &PlaybackClock, video: &VideoInfo, actions: &mu
     ui.add_space(theme::GAP);
     ui.monospace(format!("{} / {}", clock_text(clock.position_secs()), clock_text(video.duration_secs())));
     ui.label(theme::weak(format!("frame {} of {}", clock.frame().0 + 1, video.frame_count())));
+}
+
+/// What is odd about the clip: what the player found, and what the model found.
+fn warnings(ui: &mut Ui, video: &VideoInfo, session: &SessionState) {
+    // The model opened the same file and met the player's warnings too.
+    let found = session.video.as_ref().filter(|seen| seen.path == video.path);
+    let found = found.map_or(&video.warnings, |seen| &seen.warnings);
+    if !found.is_empty() {
+        let text = RichText::new(format!("⚠ {}", found.join("; "))).color(theme::PREDICTED);
+        ui.add(Label::new(text).truncate()).on_hover_text(found.join("\n"));
+    }
 }
 
 fn clock_text(secs: f64) -> String {
