@@ -54,7 +54,7 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let out = args.out.context("--out RUN names the folder of the run")?;
-    let (run, config) = if args.resume && RunDir::open(&out).is_ok() {
+    let (run, config) = if args.resume && RunDir::at(&out).config_path().exists() {
         let (run, stored) = RunDir::open(&out)?;
         let config = adjusted(&stored, &args.set, args.steps)?;
         if config != stored {

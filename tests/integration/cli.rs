@@ -131,6 +131,16 @@ fn help_shows_examples() {
     }
 }
 
+#[test]
+fn a_run_whose_settings_cannot_be_read_is_not_resumed_and_not_replaced() {
+    let workshop = Workshop::new();
+    std::fs::create_dir(workshop.path("run")).unwrap();
+    std::fs::write(workshop.path("run/config.toml"), "model = 3").unwrap();
+    let message = workshop.run(&["train", "--preset", "tiny", "--out", "run", "--resume"]).failure();
+    assert!(message.contains("config.toml") && !message.contains("add --resume"), "{message}");
+    assert_eq!(std::fs::read_to_string(workshop.path("run/config.toml")).unwrap(), "model = 3");
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_saves_a_training_run_and_resume_keeps_new_settings() {
