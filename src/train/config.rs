@@ -159,6 +159,8 @@ pub struct JointWeights {
     pub orientation: f64,
     /// Position of the object that a noun names, read at a middle layer (not in the paper).
     pub mention: f64,
+    /// Likeness of vision tokens to the words of what they show (not in the paper).
+    pub words: f64,
 }
 
 /// The joint stage.
@@ -187,6 +189,11 @@ pub struct JointConfig {
     pub camera_dropout: f64,
     /// Layer after which nouns are read, counted from 1.
     pub mention_layer: usize,
+    /// First steps, in which the projector alone learns the words of what tokens show.
+    pub word_steps: u64,
+    /// Query projections start as this multiple of the key projections, so that like
+    /// attends to like; 0 starts them apart.
+    pub match_gain: f64,
     /// Loss weights.
     pub weights: JointWeights,
 }

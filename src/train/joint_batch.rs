@@ -28,6 +28,10 @@ pub struct JointBatch {
     pub layout: Tensor,
     /// 1 where the target is known, (B, M).
     pub layout_known: Tensor,
+    /// Share of each word per pooled token, (B M, W).
+    pub words: Tensor,
+    /// Only the projector is to learn from this batch, the words that tokens show.
+    pub words_only: bool,
     /// Questions behind each clip.
     pub copies: usize,
     /// Token ids (B K, L), padded with 0.
@@ -62,6 +66,8 @@ pub struct JointSource {
     pub token_dim: usize,
     /// Decides noise and the choice of questions.
     pub seed: u64,
+    /// So many batches teach the projector words before everything else begins.
+    pub words_only: u64,
 }
 
 impl BatchSource for JointSource {
@@ -70,7 +76,8 @@ impl BatchSource for JointSource {
     fn batch(&mut self, step: u64) -> Result<JointBatch, TrainError> {
         let samples = self.pool.clips(step)?;
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ step.wrapping_mul(0xd134_2543_de82_ef95));
-        Ok(joint_batch(&samples, &self.joint, self.token_dim, Some(&mut rng))?)
+        let batch = joint_batch(&samples, &self.joint, self.token_dim, Some(&mut rng))?;
+        Ok(JointBatch { words_only: step < self.words_only, ..batch })
     }
 }
 
@@ -105,11 +112,14 @@ pub fn joint_batch(
         .flat_map(|sample| choose(&sample.suffixes, joint.situations, rng.as_deref_mut()))
         .collect();
     let (ids, rows) = suffix_rows(&chosen, &device)?;
+    let words: Vec<&Tensor> = samples.iter().map(|sample| &sample.words).collect();
     Ok(JointBatch {
         features: Tensor::stack(&features, 0)?,
         cameras,
         layout: Tensor::from_vec(layout, (count, tokens, 2), &device)?,
         layout_known: Tensor::from_vec(known, (count, tokens), &device)?,
+        words: Tensor::cat(&words, 0)?,
+        words_only: false,
         copies: chosen.len() / count.max(1),
         ids,
         rows,

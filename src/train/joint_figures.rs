@@ -15,6 +15,8 @@ pub struct JointFigures {
     mention: Vec<f32>,
     answers: usize,
     answers_right: usize,
+    objects: usize,
+    objects_named: usize,
 }
 
 impl JointFigures {
@@ -57,6 +59,12 @@ impl JointFigures {
         Ok(())
     }
 
+    /// Tokens on objects, and those of them that resemble the object's word most.
+    pub fn add_words(&mut self, (objects, named): (usize, usize)) {
+        self.objects += objects;
+        self.objects_named += named;
+    }
+
     /// Medians and shares.
     pub fn metrics(mut self) -> Metrics {
         let below = |values: &[f32], limit: f32| {
@@ -69,6 +77,7 @@ impl JointFigures {
             ("position_acc_1m".to_owned(), below(&self.position, 1.0)),
             ("heading_acc_15deg".to_owned(), below(&self.heading, 15f32.to_radians())),
             ("heading_acc_30deg".to_owned(), below(&self.heading, 30f32.to_radians())),
+            ("object_word_accuracy".to_owned(), self.objects_named as f64 / self.objects.max(1) as f64),
             ("answer_exact".to_owned(), self.answers_right as f64 / self.answers.max(1) as f64),
         ]);
         for (name, values) in [

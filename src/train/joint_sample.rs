@@ -5,6 +5,7 @@ use candle_core::{Device, Tensor};
 use glam::Vec2;
 
 use super::TrainError;
+use super::alignment::word_shares;
 use super::clip::{Clip, ClipMaker};
 use super::pixels::pixel_tensor;
 use super::tracking::tracked;
@@ -55,6 +56,8 @@ pub struct JointSample {
     pub estimated_poses: Option<Vec<FramePose>>,
     /// Bev position per pooled token, frame-major.
     pub targets: Vec<Option<BevPoint>>,
+    /// Share of each word per pooled token, (F n, W); see [`super::alignment`].
+    pub words: Tensor,
     /// The questions.
     pub suffixes: Vec<Suffix>,
 }
@@ -85,11 +88,17 @@ impl SampleMaker {
         let pixels = pixel_tensor(&pictures, side, self.augment.then_some(seed), &Device::Cpu)?;
         let features = self.network.vision.forward(&pixels)?.detach();
         let estimated_poses = tracked(&clip, &self.network, &self.camera)?.map(|found| found.poses);
+        let grid = self.clips.pooled_grid;
+        let words: Vec<f32> = clip.views.iter().flat_map(|view| word_shares(view, grid)).collect();
+        let tokens = clip.views.len() * grid * grid;
+        let shape = (tokens, words.len() / tokens.max(1));
+        let words = Tensor::from_vec(words, shape, &Device::Cpu)?;
         Ok(JointSample {
             features,
             true_poses: true_poses(&clip),
             estimated_poses,
             targets: clip.views.iter().flat_map(|view| view.targets.iter().copied()).collect(),
+            words,
             suffixes: self.suffixes(&clip)?,
         })
     }

@@ -5,7 +5,8 @@
 //! Ours: several questions are packed behind one video through the expandable
 //! key-value cache; spatial weights are higher than the paper's, which do not move
 //! a model that starts from nothing; nouns of the situation text predict, at a
-//! middle layer, where the object is that they name.
+//! middle layer, where the object is that they name; vision tokens resemble the words
+//! of what they show ([`super::alignment`]), at first that alone.
 
 use std::sync::{Arc, OnceLock};
 
@@ -13,6 +14,7 @@ use candle_core::{D, DType, Device, Tensor, Var};
 use candle_nn::Module as _;
 use rayon::prelude::*;
 
+use super::alignment::WordTable;
 use super::config::{CameraSource, TrainConfig};
 use super::joint_batch::{JointBatch, JointSource, joint_batch};
 use super::joint_figures::JointFigures;
@@ -36,12 +38,15 @@ pub struct JointStage {
     maker: Arc<SampleMaker>,
     variables: Variables,
     mention_head: Linear,
+    words: WordTable,
     head_ids: Vec<u32>,
     held_out: OnceLock<Vec<Arc<JointSample>>>,
 }
 
 /// Predictions of a batch.
 pub struct JointOutput {
+    /// Vision tokens as the language model gets them, (B, F, n, h).
+    pub vision: Tensor,
     /// Layout of the patch tokens, (B, M, 2) each.
     pub layout: GaussianOutput,
     /// Final rows of the questions, flattened to (S, h).
@@ -68,6 +73,7 @@ impl JointStage {
             maker.tokenizer.encode(&head).map_err(|error| TrainError::Data { reason: error.to_string() })?;
         Ok(Self {
             config: config.clone(),
+            words: WordTable::new(&maker.tokenizer)?,
             maker: Arc::new(maker),
             variables: variables.clone(),
             mention_head,
@@ -82,7 +88,7 @@ impl JointStage {
         let (clips, frames, _, _) = batch.features.dims4()?;
         let video =
             VisualLayout { camera: batch.cameras.is_some(), ..VisualLayout::new(&self.maker.model, frames) };
-        let pooled = network.projector.forward(&batch.features)?; // (B, F, n, h)
+        let pooled = network.projector.forward(&batch.features)?;
         let cameras = match &batch.cameras {
             Some(tokens) => network.project_cameras(tokens)?,
             None => None,
@@ -108,7 +114,7 @@ impl JointStage {
             Some(tapped) => tapped.flatten(0, 1)?,
             None => rows.clone(),
         };
-        Ok(JointOutput { layout, rows, middle })
+        Ok(JointOutput { vision: pooled, layout, rows, middle })
     }
 
     /// Where nouns say their objects are; rows (n, h) of the middle layer.
@@ -118,9 +124,19 @@ impl JointStage {
         Ok(GaussianOutput { mean: output.narrow(D::Minus1, 0, 2)?, raw: output.narrow(D::Minus1, 2, 2)? })
     }
 
+    /// How far vision tokens (B, F, n, h) are from the words of what they show.
+    fn wordless(&self, vision: &Tensor, batch: &JointBatch) -> candle_core::Result<Tensor> {
+        let embeddings = self.maker.network.language.embeddings();
+        self.words.loss(&vision.flatten(0, 2)?, &batch.words, embeddings)
+    }
+
     fn terms(&self, batch: &JointBatch) -> candle_core::Result<Vec<(&'static str, Tensor, f64)>> {
         let weights = self.config.joint.weights;
         let heads = &self.maker.network.heads;
+        if batch.words_only {
+            let vision = self.maker.network.projector.forward(&batch.features)?;
+            return Ok(vec![("words", self.wordless(&vision, batch)?, 1.0)]);
+        }
         let output = self.forward(batch)?;
         let nll = GaussianNll::default();
         let layout = &output.layout;
@@ -129,6 +145,9 @@ impl JointStage {
             nll.layout(&layout.mean, &layout.raw, &batch.layout, &batch.layout_known)?,
             weights.layout,
         )];
+        if weights.words > 0.0 {
+            terms.push(("words", self.wordless(&output.vision, batch)?, weights.words));
+        }
         let rows = &batch.rows;
         if !rows.answer.is_empty() {
             let logits = self.maker.network.language.logits(&pick(&output.rows, &rows.answer)?)?;
@@ -173,6 +192,8 @@ impl JointStage {
             let batch = joint_batch(samples, &joint, self.maker.model.camera_token_dim, None)?;
             let output = self.forward(&batch)?;
             figures.add_layout(&output.layout.mean, &batch)?;
+            let embeddings = self.maker.network.language.embeddings();
+            figures.add_words(self.words.named(&output.vision.flatten(0, 2)?, &batch.words, embeddings)?);
             let heads = &self.maker.network.heads;
             let rows = &batch.rows;
             if !rows.answer.is_empty() {
@@ -229,6 +250,7 @@ impl Stage for JointStage {
             joint,
             token_dim: self.maker.model.camera_token_dim,
             seed: self.config.seed,
+            words_only: joint.word_steps * self.config.micro_batches.max(1) as u64,
         }
     }
 

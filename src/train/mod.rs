@@ -6,6 +6,7 @@
 //! generated rooms. Batches depend on the seed and the step only, so that a run
 //! that was stopped goes on with the identical next step.
 
+pub mod alignment;
 pub mod clip;
 pub mod config;
 pub mod dense_batch;

@@ -9,6 +9,10 @@ use candle_nn::VarBuilder;
 
 use super::{StageKind, TrainError};
 use crate::model::SeededVariables;
+use crate::model::config::Qwen2Config;
+
+/// Names of the language model's layers start with this.
+const LAYERS_PREFIX: &str = "model.layers.";
 
 /// Named variables, shared by clones; made on first use from the run's seed.
 #[derive(Debug, Clone)]
@@ -36,6 +40,27 @@ impl Variables {
         let map = self.source.var_map();
         let map = map.data().lock().unwrap_or_else(PoisonError::into_inner);
         map.iter().map(|(name, var)| (name.clone(), var.clone())).collect()
+    }
+
+    /// Sets the query projections of the language model to `gain` times its key
+    /// projections (each head to those of the keys it reads): rows attend to rows like
+    /// themselves before any matching has been learned.
+    pub fn start_queries_as_keys(&self, language: &Qwen2Config, gain: f64) -> Result<(), TrainError> {
+        let all = self.all();
+        let (dim, width) = (language.head_dim(), language.hidden_size);
+        let (heads, groups) = (language.num_attention_heads, language.num_key_value_heads);
+        for (name, key) in &all {
+            let Some(layer) = name.strip_suffix("k_proj.weight").filter(|_| name.starts_with(LAYERS_PREFIX))
+            else {
+                continue;
+            };
+            if let Some(query) = all.get(&format!("{layer}q_proj.weight")) {
+                let key = (key.as_tensor().detach().reshape((groups, 1, dim, width))? * gain)?;
+                let spread = key.expand((groups, heads / groups, dim, width))?.contiguous()?;
+                query.set(&spread.reshape((heads * dim, width))?)?;
+            }
+        }
+        Ok(())
     }
 
     /// All variables by name.
@@ -86,6 +111,8 @@ impl Variables {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ModelConfig;
+    use crate::model::qwen2::Qwen2;
 
     fn values(vars: &Variables, name: &str) -> Vec<f32> {
         vars.tensors()[name].flatten_all().unwrap().to_vec1().unwrap()
@@ -108,6 +135,19 @@ mod tests {
         candle_nn::linear(7, 4, wrong.builder(&Device::Cpu).pp("a")).unwrap();
         let message = wrong.load(&path, &Device::Cpu, |_| true).unwrap_err().to_string();
         assert!(message.contains("a.weight") && message.contains("model.safetensors"), "{message}");
+    }
+
+    #[test]
+    fn queries_start_as_the_keys_of_their_group() {
+        let language = Qwen2Config { num_key_value_heads: 1, ..ModelConfig::tiny().language };
+        let vars = Variables::new(3);
+        let root = vars.builder(&Device::Cpu);
+        Qwen2::new(&language, &root.pp("model"), &root).unwrap();
+        vars.start_queries_as_keys(&language, 2.0).unwrap();
+        let doubled: Vec<f32> =
+            values(&vars, "model.layers.1.self_attn.k_proj.weight").iter().map(|k| 2.0 * k).collect();
+        let queries = values(&vars, "model.layers.1.self_attn.q_proj.weight");
+        assert_eq!(queries, [doubled.clone(), doubled].concat());
     }
 
     #[test]

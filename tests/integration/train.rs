@@ -84,7 +84,7 @@ fn every_trainable_variable_of_the_tower_and_the_camera_learns() {
 
 #[test]
 fn every_trainable_variable_of_the_joint_stage_learns() {
-    let config = tiny(&[]);
+    let config = tiny(&["joint.word_steps=0"]);
     let model = TrainedModel::new(&config).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let stage = joint(folder.path(), &config, &model);
@@ -96,13 +96,29 @@ fn every_trainable_variable_of_the_joint_stage_learns() {
 
 #[test]
 fn one_batch_is_learned_by_heart() {
-    let config = tiny(&["data.augment=false"]);
+    let config = tiny(&["data.augment=false", "joint.word_steps=0"]);
     let model = TrainedModel::new(&config).unwrap();
     let (before, after) = overfit(&config, &dense(StageKind::Tower, &config, &model), 40);
     assert!(after < 0.6 * before, "tower {before} -> {after}");
     let folder = tempfile::tempdir().unwrap();
     let (before, after) = overfit(&config, &joint(folder.path(), &config, &model), 40);
     assert!(after < 0.6 * before, "joint {before} -> {after}");
+}
+
+#[test]
+fn at_first_only_the_projector_learns_and_only_words() {
+    let config = tiny(&["joint.word_steps=1"]);
+    let model = TrainedModel::new(&config).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let stage = joint(folder.path(), &config, &model);
+    let mut source = stage.source();
+    let batches: Vec<_> = (0..=config.micro_batches as u64).map(|step| source.batch(step).unwrap()).collect();
+    assert!(batches[..config.micro_batches].iter().all(|batch| batch.words_only));
+    assert!(!batches[config.micro_batches].words_only);
+    let gradients = stage.loss(&batches[0]).unwrap().total.backward().unwrap();
+    for (name, var) in stage.trainable() {
+        assert_eq!(gradients.get(var.as_tensor()).is_some(), name.contains("mm_projector"), "{name}");
+    }
 }
 
 fn losses(events: &[TrainEvent]) -> Vec<(String, u64, Metrics)> {
