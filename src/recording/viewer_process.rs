@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use rerun::sink::GrpcSink;
 
+/// The viewer's program, looked up on the search path.
+const VIEWER: &str = "rerun";
 /// Longest wait for `rerun --version`.
 const VERSION_LIMIT: Duration = Duration::from_secs(10);
 /// Longest wait for a started viewer to listen.
@@ -20,13 +22,8 @@ pub(super) fn connect() -> Result<(GrpcSink, Option<String>), String> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, rerun::DEFAULT_SERVER_PORT));
     let mut warning = None;
     if !listens(address) {
-        warning = check_version(&version_of("rerun")?);
-        let options = rerun::SpawnOptions {
-            memory_limit: MEMORY_LIMIT.to_owned(),
-            hide_welcome_screen: true,
-            ..rerun::SpawnOptions::default()
-        };
-        rerun::spawn(&options)
+        warning = check_version(&version_of(VIEWER)?);
+        start(VIEWER, address.port())
             .map_err(|error| format!("the Rerun viewer did not start: {error}; {}", install()))?;
         let deadline = Instant::now() + START_LIMIT;
         while !listens(address) {
@@ -43,6 +40,23 @@ pub(super) fn connect() -> Result<(GrpcSink, Option<String>), String> {
     let url = format!("rerun+http://{address}/proxy");
     let uri = url.parse().map_err(|error| format!("the viewer's address {url} is not accepted: {error}"))?;
     Ok((GrpcSink::new(uri), warning))
+}
+
+/// Starts a viewer that outlives this program. It gets none of our streams: whoever
+/// reads our output to its end must not wait for the viewer to be closed.
+fn start(program: &str, port: u16) -> std::io::Result<()> {
+    let mut viewer = Command::new(program);
+    viewer
+        .arg(format!("--port={port}"))
+        .arg(format!("--memory-limit={MEMORY_LIMIT}"))
+        .args(["--hide-welcome-screen", "--expect-data-soon"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    // Ctrl-C in the terminal is for us.
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut viewer, 0);
+    viewer.spawn().map(drop)
 }
 
 fn listens(address: SocketAddr) -> bool {
@@ -107,6 +121,28 @@ mod tests {
     fn a_missing_viewer_is_an_error_that_says_what_to_install() {
         let message = version_of("rerun-that-nobody-has").unwrap_err();
         assert!(message.contains("pip install rerun-sdk==") && message.contains("--rrd"), "{message}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_started_viewer_does_not_hold_our_output_open() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let folder = tempfile::tempdir().unwrap();
+        let (viewer, seen) = (folder.path().join("viewer"), folder.path().join("seen"));
+        let script = format!(
+            "#!/bin/sh\nseen=$(readlink /proc/$$/fd/0 /proc/$$/fd/1 /proc/$$/fd/2)\n\
+             echo \"$seen $1\" > {0}.part\nmv {0}.part {0}\n",
+            seen.display()
+        );
+        std::fs::write(&viewer, script).unwrap();
+        std::fs::set_permissions(&viewer, std::fs::Permissions::from_mode(0o755)).unwrap();
+        start(viewer.to_str().unwrap(), 4321).unwrap();
+        while !seen.exists() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let seen = std::fs::read_to_string(seen).unwrap();
+        assert_eq!(seen, "/dev/null\n/dev/null\n/dev/null --port=4321\n");
     }
 
     #[test]

@@ -89,17 +89,19 @@ pub(crate) fn pressed_actions(
             .iter()
             .filter(|shortcut| !typing || shortcut.modifiers.command || shortcut.key == Key::Escape)
             .filter(|shortcut| {
-                input.consume_key(shortcut.modifiers, shortcut.key) || is_shifted(input, shortcut)
+                input.consume_key(shortcut.modifiers, shortcut.key) || is_variant(input, shortcut)
             })
             .map(|shortcut| (shortcut.action)(workbench, clock))
             .collect()
     })
 }
 
-/// Some keys need shift on some keyboards ("?", "+", "/").
-fn is_shifted(input: &mut bevy_egui::egui::InputState, shortcut: &Shortcut) -> bool {
-    matches!(shortcut.key, Key::Questionmark | Key::Slash | Key::Plus)
-        && input.consume_key(shortcut.modifiers | Modifiers::SHIFT, shortcut.key)
+/// Some keys need shift on some keyboards ("?", "+", "/"); where "+" does, it shares
+/// its key with "=", which zooms without.
+fn is_variant(input: &mut bevy_egui::egui::InputState, shortcut: &Shortcut) -> bool {
+    let shifted = matches!(shortcut.key, Key::Questionmark | Key::Slash | Key::Plus)
+        && input.consume_key(shortcut.modifiers | Modifiers::SHIFT, shortcut.key);
+    shifted || shortcut.key == Key::Plus && input.consume_key(shortcut.modifiers, Key::Equals)
 }
 
 #[cfg(test)]
@@ -125,6 +127,9 @@ mod tests {
         assert_eq!(press(Key::Num3, Modifiers::NONE), [ViewerAction::SetCameraMode(CameraMode::Top)]);
         assert_eq!(press(Key::O, Modifiers::COMMAND), [ViewerAction::ShowOpenDialog]);
         assert_eq!(press(Key::O, Modifiers::NONE), []);
+        let larger = [ViewerAction::SetUiScale(1.1)];
+        assert_eq!(press(Key::Plus, Modifiers::COMMAND | Modifiers::SHIFT), larger);
+        assert_eq!(press(Key::Equals, Modifiers::COMMAND), larger);
     }
 
     #[test]

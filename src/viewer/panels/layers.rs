@@ -1,7 +1,7 @@
 //! What the 3D view shows: camera mode, colouring, confidence, layers.
 
 use bevy_egui::egui::containers::menu::MenuButton;
-use bevy_egui::egui::{Slider, Ui};
+use bevy_egui::egui::{Label, Slider, Ui};
 
 use super::top_bar::stays_open;
 use crate::viewer::action::ViewerAction;
@@ -42,7 +42,7 @@ pub(in crate::viewer) fn layers_ui(ui: &mut Ui, view: LayersView<'_>, actions: &
         }
     }
     ui.separator();
-    ui.label(theme::weak("Hide the least certain"));
+    ui.add(Label::new(theme::weak("Hide the least certain")).extend());
     let mut percent = workbench.confidence * 100.0;
     let slider = Slider::new(&mut percent, 0.0..=100.0).fixed_decimals(0).suffix(" %");
     if ui.add_enabled(session.layout.is_some(), slider).changed() {

@@ -185,8 +185,11 @@ fn hover_text(response: &Response, track: &Track, video: &VideoInfo) {
     let frame = video.frame_at(track.secs(position));
     let text = format!("{}  ·  frame {}", clock_text(track.secs(position)), frame.0 + 1);
     let painter = response.ctx.layer_painter(response.layer_id);
-    let place = pos2(position.x, track.rect.top());
-    painter.text(place, Align2::CENTER_TOP, text, FontId::proportional(12.0), theme::TEXT_WEAK);
+    // Beside the cursor line, which follows the pointer while it scrubs.
+    let (align, gap) =
+        if position.x < track.rect.center().x { (Align2::LEFT_TOP, 8.0) } else { (Align2::RIGHT_TOP, -8.0) };
+    let place = pos2(position.x + gap, track.rect.top());
+    painter.text(place, align, text, FontId::proportional(12.0), theme::TEXT_WEAK);
 }
 
 fn pts(video: &VideoInfo, frame: FrameIndex) -> Option<f64> {
