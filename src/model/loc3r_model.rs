@@ -460,7 +460,11 @@ impl Loc3rModel {
             *cache = cache.detach();
         }
         proceed(progress(total))?;
-        Ok(HiddenStates { last: Tensor::cat(&last, 1)?, unnormed: Tensor::cat(&unnormed, 1)?, tapped: None })
+        Ok(HiddenStates {
+            last: Tensor::cat(&last, 1)?,
+            unnormed: Tensor::cat(&unnormed, 1)?,
+            tapped: Vec::new(),
+        })
     }
 
     /// Ids before the video, and ids after it that do not depend on the question.

@@ -102,8 +102,8 @@ pub struct PassOptions<'a> {
     pub positions: Option<&'a [u32]>,
     /// Added to the attention scores in place of the causal mask, broadcast to (B, H, T, P + T).
     pub mask: Option<&'a Tensor>,
-    /// Also gives the residual stream after this many layers.
-    pub tap: Option<usize>,
+    /// Also gives the residual stream after these numbers of layers, which rise.
+    pub taps: &'a [usize],
 }
 
 /// Output of a pass.
@@ -113,8 +113,8 @@ pub struct HiddenStates {
     pub last: Tensor,
     /// After the last layer, before the norm, (B, T, h).
     pub unnormed: Tensor,
-    /// After [`PassOptions::tap`] layers, (B, T, h).
-    pub tapped: Option<Tensor>,
+    /// After each of [`PassOptions::taps`] layers, (B, T, h).
+    pub tapped: Vec<Tensor>,
 }
 
 /// The decoder with its embedding table and output layer.
@@ -194,14 +194,37 @@ impl Qwen2 {
         };
         let mask = options.mask.map_or(AttentionMask::Causal { offset }, AttentionMask::Additive);
         let mut x = embeds.clone();
-        let mut tapped = (options.tap == Some(0)).then(|| x.clone());
+        let mut tapped = Vec::with_capacity(options.taps.len());
         for (index, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(&x, index, cache, (&cos, &sin), mask)?;
-            if options.tap == Some(index + 1) {
-                tapped = Some(x.clone());
+            if options.taps.contains(&index) {
+                tapped.push(x.clone());
             }
+            x = layer.forward(&x, index, cache, (&cos, &sin), mask)?;
+        }
+        if options.taps.contains(&self.layers.len()) {
+            tapped.push(x.clone());
         }
         Ok(HiddenStates { last: self.norm.forward(&x)?, unnormed: x, tapped })
+    }
+
+    /// Attention scores before the softmax, (heads, n, P), of rows (n, h) that enter layer
+    /// `layer` (counted from 0) at `positions`, over cached `keys` (key heads, P, d) of
+    /// that layer.
+    ///
+    /// # Errors
+    /// When there is no such layer.
+    pub fn attention_scores(
+        &self,
+        layer: usize,
+        rows: &Tensor,
+        positions: &[u32],
+        keys: &Tensor,
+    ) -> Result<Tensor> {
+        let Some(layer) = self.layers.get(layer) else {
+            candle_core::bail!("there is no layer {layer}, the decoder has {}", self.layers.len())
+        };
+        let (cos, sin) = self.angles(positions.iter().copied(), rows.device())?;
+        layer.scores(&rows.unsqueeze(0)?, (&cos, &sin), keys)
     }
 
     /// Hidden rows (.., h) to logits (.., vocabulary).
@@ -268,6 +291,17 @@ impl Qwen2Layer {
             key_heads: config.num_key_value_heads,
             scale: 1.0 / (config.head_dim() as f64).sqrt(),
         })
+    }
+
+    /// Scores (H, n, P) of new rows (1, n, h) over cached keys (G, P, d).
+    fn scores(&self, x: &Tensor, (cos, sin): (&Tensor, &Tensor), keys: &Tensor) -> Result<Tensor> {
+        let queries = self.query.forward(&self.input_norm.forward(x)?)?;
+        let q = ops::rope(&split_heads(&queries, self.heads)?, cos, sin)?.squeeze(0)?;
+        let (heads, rows, dim) = q.dims3()?;
+        let group = heads / self.key_heads;
+        let q = q.reshape((self.key_heads, group * rows, dim))?;
+        let scores = q.matmul(&keys.t()?.contiguous()?)?;
+        scores.reshape((heads, rows, keys.dim(1)?))? * self.scale
     }
 
     fn forward(

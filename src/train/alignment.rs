@@ -62,7 +62,7 @@ impl WordTable {
     }
 
     /// Among tokens that mostly show one object: (how many, how many whose most similar
-    /// category word is that object's).
+    /// word for an object is that object's).
     pub fn named(
         &self,
         tokens: &Tensor,
@@ -70,15 +70,15 @@ impl WordTable {
         embeddings: &Tensor,
     ) -> candle_core::Result<(usize, usize)> {
         let words = self.vectors(embeddings)?;
-        let categories = category_names().len() - 1;
-        let likely = tokens.matmul(&words.t()?)?.narrow(1, 0, categories)?.argmax(D::Minus1)?;
-        let likely = likely.to_vec1::<u32>()?;
-        let shown = shares.narrow(1, FIRST_OBJECT_WORD, categories - FIRST_OBJECT_WORD)?;
+        let objects = category_names().len() - 1 - FIRST_OBJECT_WORD;
+        let of_objects = |x: &Tensor| x.narrow(1, FIRST_OBJECT_WORD, objects);
+        let likely = of_objects(&tokens.matmul(&words.t()?)?)?.argmax(D::Minus1)?.to_vec1::<u32>()?;
+        let shown = of_objects(shares)?;
         let (mut counted, mut right) = (0, 0);
         for (shown, likely) in shown.to_vec2::<f32>()?.iter().zip(likely) {
             if let Some(object) = shown.iter().position(|&share| share > 0.5) {
                 counted += 1;
-                right += usize::from(likely as usize == FIRST_OBJECT_WORD + object);
+                right += usize::from(likely as usize == object);
             }
         }
         Ok((counted, right))
@@ -120,6 +120,7 @@ mod tests {
 
     use super::*;
     use crate::model::odometry::planar::PlanarPose;
+    use crate::train::clip::NO_OBJECT;
 
     fn table() -> WordTable {
         let sentence = words().collect::<Vec<_>>().join(" ");
@@ -140,6 +141,7 @@ mod tests {
             rgb: Vec::new(),
             category: [2, sofa, 1, 1, sofa, sofa, 1, 1, 0, 0, 2, 2, 0, 0, 2, 2].to_vec(),
             color: [0, 3, 0, 0, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0].to_vec(),
+            object: vec![NO_OBJECT; 16],
             point: vec![Vec3::ZERO; 16],
             planar: PlanarPose::IDENTITY,
             view: [0.0; 5],

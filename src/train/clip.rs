@@ -20,6 +20,8 @@ use crate::video::{FrameIndex, FrameSpacing};
 
 /// Class 0 of categories and colours: nothing was hit, or no colour applies.
 pub const NO_CLASS: u8 = 0;
+/// Cells that show no object.
+pub const NO_OBJECT: u16 = u16::MAX;
 /// Names of the surfaces, classes 0 to 3 of the categories.
 const SURFACES: [&str; 4] = ["none", "wall", "floor", "ceiling"];
 
@@ -47,6 +49,8 @@ pub struct ClipView {
     pub category: Vec<u8>,
     /// Colour class per cell; [`NO_CLASS`] on surfaces.
     pub color: Vec<u8>,
+    /// Number of the object per cell ([`Clip::objects`]); [`NO_OBJECT`] on surfaces.
+    pub object: Vec<u16>,
     /// Per cell: right and forward of the camera, height above the floor, metres;
     /// not finite where nothing was hit.
     pub point: Vec<Vec3>,
@@ -181,14 +185,9 @@ impl ClipMaker {
         let in_anchor = anchor.anchor_pose(pose);
         let side = 2 * self.grid;
         let cells = CellReader { rendered: &rendered, pose, level: &level, intrinsics, camera_height, side };
-        let (mut category, mut color, mut point) = (Vec::new(), Vec::new(), Vec::new());
-        for cell in 0..side * side {
-            let (id, position) = cells.read(cell);
-            let (c, k) = classes.of_id(id);
-            category.push(c);
-            color.push(k);
-            point.push(position);
-        }
+        let (ids, point): (Vec<u16>, Vec<Vec3>) = (0..side * side).map(|cell| cells.read(cell)).unzip();
+        let (category, color) = ids.iter().map(|&id| classes.of_id(id)).unzip();
+        let object = ids.iter().map(|id| id.checked_sub(FIRST_OBJECT).unwrap_or(NO_OBJECT)).collect();
         let size = intrinsics.size;
         let grid = (self.pooled_grid, self.pooled_grid);
         let targets = token_targets(&rendered.depth, size, intrinsics, &in_anchor, grid);
@@ -197,6 +196,7 @@ impl ClipMaker {
             rgb: rendered.rgb,
             category,
             color,
+            object,
             point,
             planar: PlanarPose { shift: in_anchor.position.truncate(), yaw },
             view: [
@@ -376,6 +376,7 @@ impl ClipView {
             rgb,
             category: flip(&self.category),
             color: flip(&self.color),
+            object: mirror(&self.object, side),
             point: mirror(&self.point, side).into_iter().map(|p| Vec3::new(-p.x, p.y, p.z)).collect(),
             planar: PlanarPose {
                 shift: Vec2::new(-self.planar.shift.x, self.planar.shift.y),

@@ -159,6 +159,8 @@ pub struct JointWeights {
     pub orientation: f64,
     /// Position of the object that a noun names, read at a middle layer (not in the paper).
     pub mention: f64,
+    /// Attention of nouns to the tokens that show their object (not in the paper).
+    pub pointing: f64,
     /// Likeness of vision tokens to the words of what they show (not in the paper).
     pub words: f64,
 }

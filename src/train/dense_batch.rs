@@ -95,6 +95,7 @@ pub fn dense_batch(
 mod tests {
     use super::*;
     use crate::model::odometry::planar::PlanarPose;
+    use crate::train::clip::NO_OBJECT;
     use glam::Vec3;
 
     #[test]
@@ -103,6 +104,7 @@ mod tests {
             rgb: vec![100; 3 * 16],
             category: vec![1, 5],
             color: vec![NO_CLASS, 3],
+            object: vec![NO_OBJECT, 0],
             point: vec![Vec3::NAN, Vec3::new(0.5, 2.0, 1.0)],
             planar: PlanarPose::IDENTITY,
             view: [1.5, 0.0, 0.0, 0.0, 0.0],

@@ -13,6 +13,7 @@ use super::TrainError;
 use super::config::{CameraSource, JointConfig};
 use super::feed::BatchSource;
 use super::joint_sample::{JointSample, Suffix, noisy_poses};
+use super::pointing::Pointer;
 use super::pool::ClipPool;
 use crate::geometry::BevPoint;
 use crate::model::odometry::pose_code::pose_code;
@@ -38,6 +39,8 @@ pub struct JointBatch {
     pub ids: Tensor,
     /// Supervised rows among S.
     pub rows: SuffixRows,
+    /// Nouns whose object is seen, clip after clip.
+    pub pointers: Vec<Pointer>,
 }
 
 /// Rows of the flattened suffixes (S) that carry a target, with the targets.
@@ -112,6 +115,8 @@ pub fn joint_batch(
         .flat_map(|sample| choose(&sample.suffixes, joint.situations, rng.as_deref_mut()))
         .collect();
     let (ids, rows) = suffix_rows(&chosen, &device)?;
+    let copies = chosen.len() / count.max(1);
+    let pointers = pointers(samples, &chosen, copies, ids.dim(1)?);
     let words: Vec<&Tensor> = samples.iter().map(|sample| &sample.words).collect();
     Ok(JointBatch {
         features: Tensor::stack(&features, 0)?,
@@ -120,10 +125,28 @@ pub fn joint_batch(
         layout_known: Tensor::from_vec(known, (count, tokens), &device)?,
         words: Tensor::cat(&words, 0)?,
         words_only: false,
-        copies: chosen.len() / count.max(1),
+        copies,
         ids,
         rows,
+        pointers,
     })
+}
+
+/// The nouns of `chosen`, `copies` questions a clip padded to `length`, with the tokens
+/// that show what they name.
+fn pointers(samples: &[Arc<JointSample>], chosen: &[&Suffix], copies: usize, length: usize) -> Vec<Pointer> {
+    let mut pointers = Vec::new();
+    for (k, suffix) in chosen.iter().enumerate() {
+        let clip = k / copies.max(1);
+        for mention in &suffix.mentions {
+            let tokens = samples.get(clip).and_then(|sample| sample.shown.get(mention.object));
+            if let Some(tokens) = tokens.filter(|tokens| !tokens.is_empty()) {
+                let row = (k * length + mention.token) as u32;
+                pointers.push(Pointer { row, clip, tokens: tokens.clone() });
+            }
+        }
+    }
+    pointers
 }
 
 fn camera_tokens(
@@ -202,7 +225,7 @@ mod tests {
                 position: BevPoint::new(1.0, 2.0),
                 orientation: Orientation::from_radians(0.5),
             }),
-            mentions: vec![MentionTarget { token: 0, position: BevPoint::new(3.0, 4.0) }],
+            mentions: vec![MentionTarget { token: 0, object: 0, position: BevPoint::new(3.0, 4.0) }],
         };
         let long =
             Suffix { ids: vec![5, 1, 2, 9, 8, 7], situation: None, mentions: Vec::new(), ..short.clone() };

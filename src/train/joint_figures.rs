@@ -15,6 +15,8 @@ pub struct JointFigures {
     mention: Vec<f32>,
     answers: usize,
     answers_right: usize,
+    nouns: usize,
+    nouns_pointing: usize,
     objects: usize,
     objects_named: usize,
 }
@@ -65,6 +67,12 @@ impl JointFigures {
         self.objects_named += named;
     }
 
+    /// Nouns whose object is seen, and those of them that attend to it most.
+    pub fn add_pointing(&mut self, nouns: usize, right: usize) {
+        self.nouns += nouns;
+        self.nouns_pointing += right;
+    }
+
     /// Medians and shares.
     pub fn metrics(mut self) -> Metrics {
         let below = |values: &[f32], limit: f32| {
@@ -78,6 +86,7 @@ impl JointFigures {
             ("heading_acc_15deg".to_owned(), below(&self.heading, 15f32.to_radians())),
             ("heading_acc_30deg".to_owned(), below(&self.heading, 30f32.to_radians())),
             ("object_word_accuracy".to_owned(), self.objects_named as f64 / self.objects.max(1) as f64),
+            ("pointing_accuracy".to_owned(), self.nouns_pointing as f64 / self.nouns.max(1) as f64),
             ("answer_exact".to_owned(), self.answers_right as f64 / self.answers.max(1) as f64),
         ]);
         for (name, values) in [

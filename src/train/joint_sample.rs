@@ -8,6 +8,7 @@ use super::TrainError;
 use super::alignment::word_shares;
 use super::clip::{Clip, ClipMaker};
 use super::pixels::pixel_tensor;
+use super::pointing::tokens_showing;
 use super::tracking::tracked;
 use crate::geometry::BevPoint;
 use crate::model::odometry::OdometryCamera;
@@ -24,7 +25,9 @@ use crate::synth::SynthQuestion;
 pub struct MentionTarget {
     /// Index of the noun's last token among the ids.
     pub token: usize,
-    /// Centre of the object, bev space of the clip.
+    /// Number of the object.
+    pub object: usize,
+    /// Its centre, bev space of the clip.
     pub position: BevPoint,
 }
 
@@ -58,6 +61,8 @@ pub struct JointSample {
     pub targets: Vec<Option<BevPoint>>,
     /// Share of each word per pooled token, (F n, W); see [`super::alignment`].
     pub words: Tensor,
+    /// Pooled tokens that show an object and their shares, by object number.
+    pub shown: Vec<Vec<(u32, f32)>>,
     /// The questions.
     pub suffixes: Vec<Suffix>,
 }
@@ -99,6 +104,7 @@ impl SampleMaker {
             estimated_poses,
             targets: clip.views.iter().flat_map(|view| view.targets.iter().copied()).collect(),
             words,
+            shown: tokens_showing(&clip.views, grid, clip.objects.len()),
             suffixes: self.suffixes(&clip)?,
         })
     }
@@ -141,9 +147,11 @@ impl SampleMaker {
         let mut mentions = Vec::new();
         if let Some(start) = asked.situation_text.as_deref().and_then(|text| tail.find(text.trim())) {
             for mention in &question.mentions {
-                let place = objects.get(mention.object.0 as usize);
+                let object = mention.object.0 as usize;
+                let place = objects.get(object);
                 if let (Some(text), Some(&position)) = (tail.get(..start + mention.end), place) {
-                    mentions.push(MentionTarget { token: encode(text)?.len().saturating_sub(1), position });
+                    let token = encode(text)?.len().saturating_sub(1);
+                    mentions.push(MentionTarget { token, object, position });
                 }
             }
         }

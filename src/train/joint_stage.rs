@@ -6,7 +6,8 @@
 //! key-value cache; spatial weights are higher than the paper's, which do not move
 //! a model that starts from nothing; nouns of the situation text predict, at a
 //! middle layer, where the object is that they name; vision tokens resemble the words
-//! of what they show ([`super::alignment`]), at first that alone.
+//! of what they show ([`super::alignment`]), at first that alone; some heads are told
+//! what nouns should attend to ([`super::pointing`]).
 
 use std::sync::{Arc, OnceLock};
 
@@ -20,6 +21,7 @@ use super::joint_batch::{JointBatch, JointSource, joint_batch};
 use super::joint_figures::JointFigures;
 use super::joint_sample::{JointSample, SampleMaker};
 use super::loss::{GaussianNll, OrientationLoss, cross_entropy};
+use super::pointing::{POINTING_HEADS, pointing_loss, points_right, wanted_attention};
 use super::pool::{ClipPool, PoolRule};
 use super::stage::{Stage, StepLoss};
 use super::{Metrics, StageKind, TrainError, Variables};
@@ -53,6 +55,8 @@ pub struct JointOutput {
     pub rows: Tensor,
     /// Rows after the mention layer, (S, h).
     pub middle: Tensor,
+    /// Attention scores of nouns and what they should be; `None` without nouns.
+    pub pointing: Option<(Tensor, Tensor)>,
 }
 
 impl JointStage {
@@ -99,22 +103,60 @@ impl JointStage {
         let mut cache = KvCache::new();
         let prefix = Tensor::cat(&[head, visual], 1)?;
         let hidden = network.language.forward_with(&prefix, &mut cache, PassOptions::default())?;
+        let keys = cache.layer(self.pointing_layer()).map(|(keys, _)| keys.clone());
         let start = self.head_ids.len() as u32;
         let patches: Vec<u32> = video.patches().into_iter().map(|offset| offset + start).collect();
-        let patches = Tensor::from_vec(patches, video.patches().len(), &Device::Cpu)?;
-        let patch_rows = network.head_rows(&hidden).index_select(&patches, 1)?; // (B, M, h)
+        let patch_rows =
+            network.head_rows(&hidden).index_select(&Tensor::new(patches.as_slice(), &Device::Cpu)?, 1)?;
         let layout = network.heads.layout(&patch_rows)?;
 
         let mut cache = cache.expand(batch.copies)?;
         let suffix = network.language.embed(&batch.ids)?; // (B K, L, h)
-        let options = PassOptions { tap: Some(self.config.joint.mention_layer), ..PassOptions::default() };
+        let taps = [self.pointing_layer(), self.config.joint.mention_layer];
+        let options = PassOptions { taps: &taps, ..PassOptions::default() };
         let hidden = network.language.forward_with(&suffix, &mut cache, options)?;
         let rows = network.head_rows(&hidden).flatten(0, 1)?;
-        let middle = match &hidden.tapped {
-            Some(tapped) => tapped.flatten(0, 1)?,
-            None => rows.clone(),
+        let middle = hidden.tapped.last().unwrap_or(&hidden.unnormed).flatten(0, 1)?;
+        let pointing = match (hidden.tapped.first(), keys) {
+            (Some(entering), Some(keys)) => {
+                self.pointing(batch, &entering.flatten(0, 1)?, &keys, &patches)?
+            }
+            _ => None,
         };
-        Ok(JointOutput { vision: pooled, layout, rows, middle })
+        Ok(JointOutput { vision: pooled, layout, rows, middle, pointing })
+    }
+
+    /// The layer before nouns are read, counted from 0.
+    fn pointing_layer(&self) -> usize {
+        self.config.joint.mention_layer.saturating_sub(1)
+    }
+
+    /// Scores of the pointing heads (H, n, P) of all nouns and what their attention should
+    /// be (n, P), from rows (S, h) that enter the pointing layer and its keys (B, G, P, d).
+    fn pointing(
+        &self,
+        batch: &JointBatch,
+        entering: &Tensor,
+        keys: &Tensor,
+        patches: &[u32],
+    ) -> candle_core::Result<Option<(Tensor, Tensor)>> {
+        let (_, _, prefix, _) = keys.dims4()?;
+        let length = batch.ids.dim(1)? as u32;
+        let mut scores = Vec::new();
+        for of_clip in batch.pointers.chunk_by(|a, b| a.clip == b.clip) {
+            let rows = of_clip.iter().map(|pointer| pointer.row);
+            let positions: Vec<u32> = rows.clone().map(|row| prefix as u32 + row % length).collect();
+            let rows = entering.index_select(&Tensor::from_iter(rows, &Device::Cpu)?, 0)?;
+            let keys = keys.get(of_clip[0].clip)?;
+            let language = &self.maker.network.language;
+            let all = language.attention_scores(self.pointing_layer(), &rows, &positions, &keys)?;
+            scores.push(all.narrow(0, 0, POINTING_HEADS.min(all.dim(0)?))?);
+        }
+        if scores.is_empty() {
+            return Ok(None);
+        }
+        let wanted = wanted_attention(&batch.pointers, patches, prefix)?;
+        Ok(Some((Tensor::cat(&scores, 1)?, wanted)))
     }
 
     /// Where nouns say their objects are; rows (n, h) of the middle layer.
@@ -168,6 +210,9 @@ impl JointStage {
             let target = points(&rows.mentions)?;
             terms.push(("mention", nll.mean(&found.mean, &found.raw, &target)?, weights.mention));
         }
+        if let Some((scores, wanted)) = output.pointing.as_ref().filter(|_| weights.pointing > 0.0) {
+            terms.push(("pointing", pointing_loss(scores, wanted)?, weights.pointing));
+        }
         Ok(terms)
     }
 
@@ -194,6 +239,9 @@ impl JointStage {
             figures.add_layout(&output.layout.mean, &batch)?;
             let embeddings = self.maker.network.language.embeddings();
             figures.add_words(self.words.named(&output.vision.flatten(0, 2)?, &batch.words, embeddings)?);
+            if let Some((scores, wanted)) = &output.pointing {
+                figures.add_pointing(batch.pointers.len(), points_right(scores, wanted)?);
+            }
             let heads = &self.maker.network.heads;
             let rows = &batch.rows;
             if !rows.answer.is_empty() {

@@ -22,6 +22,7 @@ pub mod loss;
 pub mod optimizer;
 pub mod pipeline;
 pub mod pixels;
+pub mod pointing;
 pub mod pool;
 pub mod run_dir;
 pub mod schedule;

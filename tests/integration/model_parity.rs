@@ -74,9 +74,9 @@ fn qwen2_parity(name: &str) {
 
     let mut cache = KvCache::new();
     for layer in [0, 1] {
-        let options = PassOptions { tap: Some(layer + 1), ..PassOptions::default() };
+        let options = PassOptions { taps: &[layer + 1], ..PassOptions::default() };
         let hidden = model.forward_with(&embeds, &mut KvCache::new(), options).unwrap();
-        fixture.check(&format!("ids.layer{layer}_out"), &hidden.tapped.unwrap());
+        fixture.check(&format!("ids.layer{layer}_out"), &hidden.tapped[0]);
     }
     let hidden = model.forward_embeds(&embeds, &mut cache).unwrap();
     fixture.check("ids.last_hidden", &hidden);

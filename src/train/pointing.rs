@@ -1,0 +1,124 @@
+//! Nouns that attend to what they name.
+//!
+//! Not part of Loc3R-VLM. In the layer before nouns are asked for a position, some
+//! attention heads are told where to look: the attention of a noun over the video is
+//! compared with the tokens that show its object, each by its share. Without it a
+//! decoder that starts from nothing takes very long to find that words match tokens.
+//!
+//! Shapes: H heads, n nouns, P rows before the question (head of the prompt and video).
+
+use candle_core::{D, Device, Tensor};
+
+use super::clip::{ClipView, NO_OBJECT};
+
+/// Heads that are told where to look; the others stay free.
+pub const POINTING_HEADS: usize = 2;
+
+/// A noun with the tokens that show what it names.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pointer {
+    /// Row of the noun's last token among all rows of the questions.
+    pub row: u32,
+    /// Clip of the batch.
+    pub clip: usize,
+    /// Vision tokens of the clip, frame-major, and the share of each.
+    pub tokens: Vec<(u32, f32)>,
+}
+
+/// For every object, the tokens of the pooled grid that show it, frame-major over the
+/// views, and the share of their cells that do.
+pub fn tokens_showing(views: &[ClipView], pooled_grid: usize, objects: usize) -> Vec<Vec<(u32, f32)>> {
+    let mut shown: Vec<Vec<(u32, f32)>> = vec![Vec::new(); objects];
+    for (frame, view) in views.iter().enumerate() {
+        let side = view.object.len().isqrt();
+        let share = (pooled_grid * pooled_grid) as f32 / view.object.len().max(1) as f32;
+        for (cell, &object) in view.object.iter().enumerate() {
+            let Some(tokens) = shown.get_mut(usize::from(object)).filter(|_| object != NO_OBJECT) else {
+                continue;
+            };
+            let (row, column) = (cell / side * pooled_grid / side, cell % side * pooled_grid / side);
+            let token = ((frame * pooled_grid + row) * pooled_grid + column) as u32;
+            match tokens.iter_mut().rev().find(|(known, _)| *known == token) {
+                Some((_, sum)) => *sum += share,
+                None => tokens.push((token, share)),
+            }
+        }
+    }
+    shown
+}
+
+/// What the attention of the nouns `pointers` over the rows before the question should
+/// be, (n, P); `patches` are the rows of the vision tokens.
+pub fn wanted_attention(pointers: &[Pointer], patches: &[u32], rows: usize) -> candle_core::Result<Tensor> {
+    let mut wanted = vec![0f32; pointers.len() * rows];
+    for (pointer, wanted) in pointers.iter().zip(wanted.chunks_mut(rows)) {
+        let sum: f32 = pointer.tokens.iter().map(|(_, share)| share).sum();
+        for (token, share) in &pointer.tokens {
+            if let Some(row) = patches.get(*token as usize) {
+                wanted[*row as usize] = share / sum.max(f32::MIN_POSITIVE);
+            }
+        }
+    }
+    Tensor::from_vec(wanted, (pointers.len(), rows), &Device::Cpu)
+}
+
+/// Cross entropy of attention scores (H, n, P) and what the attention should be, (n, P).
+pub fn pointing_loss(scores: &Tensor, wanted: &Tensor) -> candle_core::Result<Tensor> {
+    let likelihood = candle_nn::ops::log_softmax(scores, D::Minus1)?;
+    likelihood.broadcast_mul(wanted)?.sum(D::Minus1)?.mean_all()?.neg()
+}
+
+/// How many nouns' mean attention is highest on a token that shows their object.
+pub fn points_right(scores: &Tensor, wanted: &Tensor) -> candle_core::Result<usize> {
+    let attention = candle_nn::ops::softmax(scores, D::Minus1)?.mean(0)?;
+    let best = attention.argmax(D::Minus1)?.to_vec1::<u32>()?;
+    let wanted = wanted.to_vec2::<f32>()?;
+    Ok(best.iter().zip(&wanted).filter(|(best, wanted)| wanted[**best as usize] > 0.0).count())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::odometry::planar::PlanarPose;
+
+    fn view(object: &[u16]) -> ClipView {
+        ClipView {
+            rgb: Vec::new(),
+            category: vec![1; object.len()],
+            color: vec![0; object.len()],
+            object: object.to_vec(),
+            point: Vec::new(),
+            planar: PlanarPose::IDENTITY,
+            view: [0.0; 5],
+            targets: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn objects_know_the_tokens_that_show_them() {
+        let none = NO_OBJECT;
+        let first = view(&[1, 1, none, none, 1, none, none, none, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let second =
+            view(&[none, none, none, 1, none, none, none, none, none, none, none, none, 0, none, none, none]);
+        let shown = tokens_showing(&[first, second], 2, 3);
+        assert_eq!(shown[0], [(2, 1.0), (3, 1.0), (6, 0.25)]);
+        assert_eq!(shown[1], [(0, 0.75), (5, 0.25)]);
+        assert!(shown[2].is_empty());
+    }
+
+    #[test]
+    fn attention_on_the_object_costs_less_and_counts() {
+        let pointer = Pointer { row: 0, clip: 0, tokens: vec![(1, 0.5), (2, 0.5)] };
+        let wanted = wanted_attention(&[pointer], &[2, 3, 4], 6).unwrap();
+        assert_eq!(wanted.to_vec2::<f32>().unwrap(), [[0.0, 0.0, 0.0, 0.5, 0.5, 0.0]]);
+        let scores = |at: usize| {
+            let mut row = vec![0f32; 6];
+            row[at] = 3.0;
+            Tensor::from_vec(row, (1, 1, 6), &Device::Cpu).unwrap()
+        };
+        let loss = |at| pointing_loss(&scores(at), &wanted).unwrap().to_scalar::<f32>().unwrap();
+        assert!(loss(3) < loss(5));
+        assert_eq!(points_right(&scores(4), &wanted).unwrap(), 1);
+        assert_eq!(points_right(&scores(5), &wanted).unwrap(), 0);
+    }
+}
