@@ -94,7 +94,7 @@ impl<'a> Recording<'a> {
     fn serve(&mut self, side: &WorkerSide<Record, RecorderEvent>) -> Result<RecordingSummary, String> {
         loop {
             // With frames to do, only a glance at the queue.
-            let patience = if self.feed.is_some() { Duration::ZERO } else { Duration::from_secs(3600) };
+            let patience = if self.feed.is_some() { Duration::ZERO } else { Duration::from_hours(1) };
             match side.commands.recv_timeout(patience) {
                 Ok(Record::Event(event)) => self.take(&event, side)?,
                 Ok(Record::Finish { within }) => {
@@ -119,7 +119,7 @@ impl<'a> Recording<'a> {
             self.begin_clip()?;
             match FrameFeed::open(info, &sight.frames) {
                 Ok(feed) => self.feed = Some(feed),
-                Err(error) => self.warn(side, format!("the recording has no pictures: {error}")),
+                Err(error) => warn(side, format!("the recording has no pictures: {error}")),
             }
         }
         let config = self.config;
@@ -137,14 +137,14 @@ impl<'a> Recording<'a> {
                     }
                     Err(error) => {
                         self.summary.dropped_frames += 1;
-                        self.warn(side, format!("frame {} is not recorded: {error}", frame.index.0));
+                        warn(side, format!("frame {} is not recorded: {error}", frame.index.0));
                         Ok(())
                     }
                 }
             }
             Some(Err(error)) => {
                 self.drop_feed();
-                self.warn(side, format!("the recording lacks pictures: {error}"));
+                warn(side, format!("the recording lacks pictures: {error}"));
                 Ok(())
             }
             None => {
@@ -173,10 +173,6 @@ impl<'a> Recording<'a> {
         }
     }
 
-    fn warn(&self, side: &WorkerSide<Record, RecorderEvent>, message: String) {
-        drop(side.events.try_send(RecorderEvent::Warning { message }));
-    }
-
     /// A clip after the first gets a recording of its own: what holds for a whole clip
     /// is static, and would replace that of the clip before.
     fn begin_clip(&mut self) -> Result<(), String> {
@@ -202,7 +198,7 @@ impl<'a> Recording<'a> {
         if !self.destinations.has_file() {
             return Err(message.to_owned());
         }
-        self.warn(side, format!("{message} The file goes on"));
+        warn(side, format!("{message} The file goes on"));
         Ok(())
     }
 
@@ -247,6 +243,11 @@ fn failed(config: &RecordingConfig, reason: &str) -> String {
         ),
         (None, _) => format!("the Rerun viewer no longer takes data: {reason}; was it closed?"),
     }
+}
+
+/// Nobody needs to listen.
+fn warn(side: &WorkerSide<Record, RecorderEvent>, message: String) {
+    drop(side.events.try_send(RecorderEvent::Warning { message }));
 }
 
 #[cfg(test)]
@@ -297,7 +298,7 @@ mod tests {
         for event in [1, 2].into_iter().flat_map(clip_events) {
             recorder.record(&event);
         }
-        recorder.finish(Duration::from_secs(60)).unwrap();
+        recorder.finish(Duration::from_mins(1)).unwrap();
 
         let file = std::io::BufReader::new(std::fs::File::open(&path).unwrap());
         let mut paths: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();

@@ -12,9 +12,9 @@ mod gui;
 mod model;
 mod model_parity;
 mod model_preprocess;
-#[cfg(feature = "rerun")]
 mod odometry;
 mod ops;
+#[cfg(feature = "rerun")]
 mod recording;
 mod session;
 mod shaders;

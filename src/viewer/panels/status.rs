@@ -68,7 +68,14 @@ fn message(ui: &mut Ui, view: &StatusView<'_>) {
     let status = view.session.status.as_ref();
     if let Some(status) = status.filter(|status| status.severity == Severity::Notice) {
         ui.label(small(one_line(&status.text)).color(theme::TEXT_WEAK)).on_hover_text(&status.text);
-    } else if let Some(notice) = &view.workbench.notice {
+    } else if let Some(notice) =
+        // The player and the model say the same of a file that neither can read.
+        view
+            .workbench
+            .notice
+            .as_ref()
+            .filter(|notice| status.is_none_or(|status| status.text != **notice))
+    {
         ui.label(small(one_line(notice)).color(theme::PREDICTED)).on_hover_text(notice);
     } else {
         let text = match view.session.activity {

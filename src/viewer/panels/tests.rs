@@ -153,8 +153,8 @@ fn suggestions_of_the_clip_can_be_used() {
 }
 
 fn problem_bar(severity: Severity) -> Harness<'static, Desk> {
-    let mut session = SessionState::default();
-    session.status = Some(StatusMessage { severity, text: "out of memory".to_owned() });
+    let status = Some(StatusMessage { severity, text: "out of memory".to_owned() });
+    let session = SessionState { status, ..SessionState::default() };
     Harness::new_ui_state(
         |ui, desk: &mut Desk| {
             let problem = desk.session.status.clone().expect("set above");
@@ -179,6 +179,27 @@ fn a_problem_can_be_put_away() {
     bar.get_by_label("×").click();
     bar.run();
     assert_eq!(bar.state().actions, [ViewerAction::DismissMessage]);
+}
+
+#[test]
+fn what_the_problem_bar_says_is_not_said_again_below() {
+    let below = |notice: &str| {
+        let mut desk = desk(SessionState::default());
+        desk.session.status =
+            Some(StatusMessage { severity: Severity::Problem, text: "no video".to_owned() });
+        desk.workbench.notice = Some(notice.to_owned());
+        let bar = Harness::new_ui_state(
+            |ui, desk: &mut Desk| {
+                let Desk { session, workbench, actions, .. } = desk;
+                let view = StatusView { session, workbench, memory_bytes: None, pace: None, adapter: "" };
+                status_ui(ui, view, actions);
+            },
+            desk,
+        );
+        bar.query_by_label(notice).is_some()
+    };
+    assert!(!below("no video"));
+    assert!(below("picture saved"));
 }
 
 #[test]

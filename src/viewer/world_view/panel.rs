@@ -120,7 +120,7 @@ impl WorldPanel<'_> {
                     let local = origin - response.rect.min;
                     view.on_plane(Vec2::new(local.x, local.y), self.scene.floor)
                 })
-                .map_or(point, |floor| floor.truncate());
+                .map_or(point, glam::Vec3::truncate);
             self.state.dragging = situation::grabbed(&situation, pressed, metres * 0.6);
         }
         if let Some((handle, grip)) = self.state.dragging {
