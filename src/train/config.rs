@@ -159,6 +159,8 @@ pub struct JointWeights {
     pub orientation: f64,
     /// Position of the object that a noun names, read at a middle layer (not in the paper).
     pub mention: f64,
+    /// Layout as nouns find it, read before the layer in which they point (not in the paper).
+    pub early_layout: f64,
     /// Attention of nouns to the tokens that show their object (not in the paper).
     pub pointing: f64,
     /// Likeness of vision tokens to the words of what they show (not in the paper).

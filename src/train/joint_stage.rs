@@ -40,6 +40,7 @@ pub struct JointStage {
     maker: Arc<SampleMaker>,
     variables: Variables,
     mention_head: Linear,
+    early_head: Linear,
     words: WordTable,
     head_ids: Vec<u32>,
     held_out: OnceLock<Vec<Arc<JointSample>>>,
@@ -51,6 +52,8 @@ pub struct JointOutput {
     pub vision: Tensor,
     /// Layout of the patch tokens, (B, M, 2) each.
     pub layout: GaussianOutput,
+    /// The same, read off the rows that nouns attend to.
+    pub early_layout: GaussianOutput,
     /// Final rows of the questions, flattened to (S, h).
     pub rows: Tensor,
     /// Rows after the mention layer, (S, h).
@@ -64,8 +67,7 @@ impl JointStage {
     pub fn new(config: &TrainConfig, maker: SampleMaker, variables: &Variables) -> Result<Self, TrainError> {
         let builder = variables.builder(&Device::Cpu);
         let width = maker.model.language.hidden_size;
-        let mention_head =
-            linear(width, 4, true, &builder.pp(TRAINING_ONLY_PREFIX.trim_end_matches('.')).pp("mention"))?;
+        let own = builder.pp(TRAINING_ONLY_PREFIX.trim_end_matches('.'));
         let question = crate::qa::Question {
             kind: crate::qa::QuestionKind::What,
             text: String::new(),
@@ -80,7 +82,8 @@ impl JointStage {
             words: WordTable::new(&maker.tokenizer)?,
             maker: Arc::new(maker),
             variables: variables.clone(),
-            mention_head,
+            mention_head: linear(width, 4, true, &own.pp("mention"))?,
+            early_head: linear(width, 4, true, &own.pp("early_layout"))?,
             head_ids,
             held_out: OnceLock::new(),
         })
@@ -102,18 +105,20 @@ impl JointStage {
         let head = network.language.embed(&head)?.broadcast_left(clips)?.squeeze(1)?;
         let mut cache = KvCache::new();
         let prefix = Tensor::cat(&[head, visual], 1)?;
-        let hidden = network.language.forward_with(&prefix, &mut cache, PassOptions::default())?;
+        let taps = [self.pointing_layer(), self.config.joint.mention_layer];
+        let options = PassOptions { taps: &taps, ..PassOptions::default() };
+        let hidden = network.language.forward_with(&prefix, &mut cache, options)?;
         let keys = cache.layer(self.pointing_layer()).map(|(keys, _)| keys.clone());
         let start = self.head_ids.len() as u32;
         let patches: Vec<u32> = video.patches().into_iter().map(|offset| offset + start).collect();
-        let patch_rows =
-            network.head_rows(&hidden).index_select(&Tensor::new(patches.as_slice(), &Device::Cpu)?, 1)?;
-        let layout = network.heads.layout(&patch_rows)?;
+        let of_patches =
+            |rows: &Tensor| rows.index_select(&Tensor::new(patches.as_slice(), &Device::Cpu)?, 1);
+        let layout = network.heads.layout(&of_patches(&network.head_rows(&hidden))?)?;
+        let early = hidden.tapped.first().unwrap_or(&prefix);
+        let early_layout = read_place(&self.early_head, &of_patches(early)?)?;
 
         let mut cache = cache.expand(batch.copies)?;
         let suffix = network.language.embed(&batch.ids)?; // (B K, L, h)
-        let taps = [self.pointing_layer(), self.config.joint.mention_layer];
-        let options = PassOptions { taps: &taps, ..PassOptions::default() };
         let hidden = network.language.forward_with(&suffix, &mut cache, options)?;
         let rows = network.head_rows(&hidden).flatten(0, 1)?;
         let middle = hidden.tapped.last().unwrap_or(&hidden.unnormed).flatten(0, 1)?;
@@ -123,7 +128,7 @@ impl JointStage {
             }
             _ => None,
         };
-        Ok(JointOutput { vision: pooled, layout, rows, middle, pointing })
+        Ok(JointOutput { vision: pooled, layout, early_layout, rows, middle, pointing })
     }
 
     /// The layer before nouns are read, counted from 0.
@@ -159,13 +164,6 @@ impl JointStage {
         Ok(Some((Tensor::cat(&scores, 1)?, wanted)))
     }
 
-    /// Where nouns say their objects are; rows (n, h) of the middle layer.
-    fn mentioned(&self, rows: &Tensor) -> candle_core::Result<GaussianOutput> {
-        let scale = (rows.sqr()?.mean_keepdim(D::Minus1)? + 1e-6)?.sqrt()?;
-        let output = self.mention_head.forward(&rows.broadcast_div(&scale)?)?;
-        Ok(GaussianOutput { mean: output.narrow(D::Minus1, 0, 2)?, raw: output.narrow(D::Minus1, 2, 2)? })
-    }
-
     /// How far vision tokens (B, F, n, h) are from the words of what they show.
     fn wordless(&self, vision: &Tensor, batch: &JointBatch) -> candle_core::Result<Tensor> {
         let embeddings = self.maker.network.language.embeddings();
@@ -187,6 +185,11 @@ impl JointStage {
             nll.layout(&layout.mean, &layout.raw, &batch.layout, &batch.layout_known)?,
             weights.layout,
         )];
+        if weights.early_layout > 0.0 {
+            let early = &output.early_layout;
+            let loss = nll.layout(&early.mean, &early.raw, &batch.layout, &batch.layout_known)?;
+            terms.push(("early_layout", loss, weights.early_layout));
+        }
         if weights.words > 0.0 {
             terms.push(("words", self.wordless(&output.vision, batch)?, weights.words));
         }
@@ -206,7 +209,7 @@ impl JointStage {
             terms.push(("orientation", loss, weights.situation * weights.orientation));
         }
         if !rows.mentions.is_empty() && weights.mention > 0.0 {
-            let found = self.mentioned(&pick(&output.middle, &rows.mentions)?)?;
+            let found = read_place(&self.mention_head, &pick(&output.middle, &rows.mentions)?)?;
             let target = points(&rows.mentions)?;
             terms.push(("mention", nll.mean(&found.mean, &found.raw, &target)?, weights.mention));
         }
@@ -257,7 +260,8 @@ impl JointStage {
                 figures.add_situations(&position.mean, &probabilities, rows)?;
             }
             if !rows.mentions.is_empty() {
-                figures.add_mentions(&self.mentioned(&pick(&output.middle, &rows.mentions)?)?.mean, rows)?;
+                let found = read_place(&self.mention_head, &pick(&output.middle, &rows.mentions)?)?;
+                figures.add_mentions(&found.mean, rows)?;
             }
         }
         Ok(figures.metrics())
@@ -322,6 +326,13 @@ impl Stage for JointStage {
         }
         Ok(metrics)
     }
+}
+
+/// A place with its uncertainty, read off rows (.., h) of the residual stream.
+fn read_place(head: &Linear, rows: &Tensor) -> candle_core::Result<GaussianOutput> {
+    let scale = (rows.sqr()?.mean_keepdim(D::Minus1)? + 1e-6)?.sqrt()?;
+    let output = head.forward(&rows.broadcast_div(&scale)?)?;
+    Ok(GaussianOutput { mean: output.narrow(D::Minus1, 0, 2)?, raw: output.narrow(D::Minus1, 2, 2)? })
 }
 
 /// The rows named first in `targets`, (n, h).
