@@ -349,6 +349,6 @@ mod tests {
             |x: &Tensor| x.sqr().unwrap().sum_all().unwrap().sqrt().unwrap().to_scalar::<f32>().unwrap();
         let (how, can) = (row_of(300), row_of(301));
         let difference = length(&(&how - &can).unwrap()) / length(&how);
-        assert!(difference > 0.7, "{difference}");
+        assert!(difference > 1.2, "{difference}");
     }
 }
