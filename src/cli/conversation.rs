@@ -31,7 +31,7 @@ pub(super) struct ModelArgs {
     /// Checkpoint folder [default: the bundled loc3r-mini, or $LOC3R_MODEL]
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
-    /// Where it runs: auto, cpu, cuda[:N] or metal; a device that is missing is an error
+    /// Where it runs: auto, cpu, cuda, cuda:N or metal; a device that is missing is an error
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceArg,
 }

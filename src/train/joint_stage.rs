@@ -113,7 +113,7 @@ impl JointStage {
         let patches: Vec<u32> = video.patches().into_iter().map(|offset| offset + start).collect();
         let of_patches =
             |rows: &Tensor| rows.index_select(&Tensor::new(patches.as_slice(), &Device::Cpu)?, 1);
-        let layout = network.heads.layout(&of_patches(&network.head_rows(&hidden))?)?;
+        let layout = network.heads.layout(&of_patches(network.head_rows(&hidden))?)?;
         let early = hidden.tapped.first().unwrap_or(&prefix);
         let early_layout = read_place(&self.early_head, &of_patches(early)?)?;
 

@@ -21,7 +21,7 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
     x.broadcast_div(&(mean_square + eps)?.sqrt()?)?.broadcast_mul(weight)
 }
 
-/// See [`super::attention`].
+/// See [`super::attention()`].
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, mask: AttentionMask<'_>) -> Result<Tensor> {
     let groups = q.dim(1)? / k.dim(1)?;
     let (k, v) = (repeat_heads(k, groups)?, repeat_heads(v, groups)?);
@@ -52,7 +52,7 @@ pub fn attention_tokens(
     mixed.transpose(1, 2)?.contiguous()?.flatten_from(2)
 }
 
-/// See [`super::linear`].
+/// See [`super::linear()`].
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let width = x.dim(D::Minus1)?;
     let mut shape = x.dims().to_vec();

@@ -273,7 +273,7 @@ impl CustomOp3 for Rope {
     }
 }
 
-/// Mean of -ln softmax(logits)[class] over (row, class) pairs.
+/// Mean of -ln softmax(logits)_class over (row, class) pairs.
 pub(super) struct CrossEntropy {
     pub(super) counted: Vec<(u32, u32)>,
 }

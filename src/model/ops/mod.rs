@@ -25,7 +25,7 @@ use candle_core::{D, Result, Tensor};
 use attention::{Attention, HeadLayout};
 use storage::fusible;
 
-/// Who may look at whom in [`attention`].
+/// Who may look at whom in [`attention()`].
 #[derive(Debug, Clone, Copy)]
 pub enum AttentionMask<'a> {
     /// Everybody at everybody.
@@ -95,7 +95,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, mask: Attention
     unit_stride(q)?.apply_op3(&unit_stride(k)?, &unit_stride(v)?, op)
 }
 
-/// [`attention`] on heads side by side in each token, as projections give
+/// [`attention()`] on heads side by side in each token, as projections give
 /// them: no transposes forward or backward. `q`: (batch, queries, heads · dim);
 /// `k`, `v`: (batch, keys, kv_heads · dim); gives the shape of `q`.
 pub fn attention_tokens(
