@@ -11,7 +11,7 @@
 use candle_core::{D, Device, Tensor};
 
 use super::TrainError;
-use super::clip::{ClipView, NO_CLASS, category_names, color_names};
+use super::clip::{ClipView, NO_CLASS, category_names, color_names, tokens_over_cells};
 use crate::model::tokenizer::TextTokenizer;
 
 /// The words that tokens can show: categories (surfaces first), then colours.
@@ -98,12 +98,10 @@ fn words() -> impl Iterator<Item = String> {
 pub fn word_shares(view: &ClipView, pooled_grid: usize) -> Vec<f32> {
     let (categories, colors) = (category_names().len() - 1, color_names().len() - 1);
     let width = categories + colors;
-    let side = view.category.len().isqrt();
     let mut shares = vec![0.0; pooled_grid * pooled_grid * width];
-    let share = (pooled_grid * pooled_grid) as f32 / view.category.len().max(1) as f32;
-    for (cell, (&category, &color)) in view.category.iter().zip(&view.color).enumerate() {
-        let (row, column) = (cell / side * pooled_grid / side, cell % side * pooled_grid / side);
-        let words = &mut shares[(row * pooled_grid + column) * width..][..width];
+    let (tokens, share) = tokens_over_cells(view.category.len(), pooled_grid);
+    for ((&category, &color), token) in view.category.iter().zip(&view.color).zip(tokens) {
+        let words = &mut shares[token * width..][..width];
         if category != NO_CLASS {
             words[usize::from(category) - 1] += share;
         }

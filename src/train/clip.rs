@@ -391,6 +391,17 @@ impl ClipView {
     }
 }
 
+/// The token of the pooled grid over each cell of a view, in order of the `cells`, and
+/// the share of a token that one cell is.
+pub fn tokens_over_cells(cells: usize, pooled_grid: usize) -> (impl Iterator<Item = usize>, f32) {
+    let side = cells.isqrt();
+    let token = move |cell: usize| {
+        let (row, column) = (cell / side * pooled_grid / side, cell % side * pooled_grid / side);
+        row * pooled_grid + column
+    };
+    ((0..cells).map(token), (pooled_grid * pooled_grid) as f32 / cells.max(1) as f32)
+}
+
 fn mirror<T: Copy>(values: &[T], side: usize) -> Vec<T> {
     values.chunks_exact(side.max(1)).flat_map(|row| row.iter().rev().copied()).collect()
 }

@@ -52,14 +52,18 @@ pub struct JointOutput {
     pub vision: Tensor,
     /// Layout of the patch tokens, (B, M, 2) each.
     pub layout: GaussianOutput,
-    /// The same, read off the rows that nouns attend to.
-    pub early_layout: GaussianOutput,
+    /// Rows of the patch tokens as nouns find them, (B, M, h).
+    pub early: Tensor,
     /// Final rows of the questions, flattened to (S, h).
     pub rows: Tensor,
     /// Rows after the mention layer, (S, h).
     pub middle: Tensor,
-    /// Attention scores of nouns and what they should be; `None` without nouns.
-    pub pointing: Option<(Tensor, Tensor)>,
+    /// Rows that enter the pointing layer, (S, h).
+    pub entering: Tensor,
+    /// Keys of that layer over the rows before the questions, (B, G, P, d).
+    pub keys: Tensor,
+    /// Which of those rows are patch tokens.
+    pub patches: Vec<u32>,
 }
 
 impl JointStage {
@@ -108,27 +112,24 @@ impl JointStage {
         let taps = [self.pointing_layer(), self.config.joint.mention_layer];
         let options = PassOptions { taps: &taps, ..PassOptions::default() };
         let hidden = network.language.forward_with(&prefix, &mut cache, options)?;
-        let keys = cache.layer(self.pointing_layer()).map(|(keys, _)| keys.clone());
+        let Some((keys, _)) = cache.layer(self.pointing_layer()) else {
+            candle_core::bail!("joint.mention_layer is beyond the model's layers")
+        };
+        let keys = keys.clone();
         let start = self.head_ids.len() as u32;
         let patches: Vec<u32> = video.patches().into_iter().map(|offset| offset + start).collect();
         let of_patches =
             |rows: &Tensor| rows.index_select(&Tensor::new(patches.as_slice(), &Device::Cpu)?, 1);
         let layout = network.heads.layout(&of_patches(network.head_rows(&hidden))?)?;
-        let early = hidden.tapped.first().unwrap_or(&prefix);
-        let early_layout = read_place(&self.early_head, &of_patches(early)?)?;
+        let early = of_patches(hidden.tapped.first().unwrap_or(&prefix))?;
 
         let mut cache = cache.expand(batch.copies)?;
         let suffix = network.language.embed(&batch.ids)?; // (B K, L, h)
         let hidden = network.language.forward_with(&suffix, &mut cache, options)?;
         let rows = network.head_rows(&hidden).flatten(0, 1)?;
         let middle = hidden.tapped.last().unwrap_or(&hidden.unnormed).flatten(0, 1)?;
-        let pointing = match (hidden.tapped.first(), keys) {
-            (Some(entering), Some(keys)) => {
-                self.pointing(batch, &entering.flatten(0, 1)?, &keys, &patches)?
-            }
-            _ => None,
-        };
-        Ok(JointOutput { vision: pooled, layout, early_layout, rows, middle, pointing })
+        let entering = hidden.tapped.first().unwrap_or(&suffix).flatten(0, 1)?;
+        Ok(JointOutput { vision: pooled, layout, early, rows, middle, entering, keys, patches })
     }
 
     /// The layer before nouns are read, counted from 0.
@@ -137,22 +138,20 @@ impl JointStage {
     }
 
     /// Scores of the pointing heads (H, n, P) of all nouns and what their attention should
-    /// be (n, P), from rows (S, h) that enter the pointing layer and its keys (B, G, P, d).
+    /// be (n, P); `None` without nouns.
     fn pointing(
         &self,
         batch: &JointBatch,
-        entering: &Tensor,
-        keys: &Tensor,
-        patches: &[u32],
+        output: &JointOutput,
     ) -> candle_core::Result<Option<(Tensor, Tensor)>> {
-        let (_, _, prefix, _) = keys.dims4()?;
+        let (_, _, prefix, _) = output.keys.dims4()?;
         let length = batch.ids.dim(1)? as u32;
         let mut scores = Vec::new();
         for of_clip in batch.pointers.chunk_by(|a, b| a.clip == b.clip) {
             let rows = of_clip.iter().map(|pointer| pointer.row);
             let positions: Vec<u32> = rows.clone().map(|row| prefix as u32 + row % length).collect();
-            let rows = entering.index_select(&Tensor::from_iter(rows, &Device::Cpu)?, 0)?;
-            let keys = keys.get(of_clip[0].clip)?;
+            let rows = output.entering.index_select(&Tensor::from_iter(rows, &Device::Cpu)?, 0)?;
+            let keys = output.keys.get(of_clip[0].clip)?;
             let language = &self.maker.network.language;
             let all = language.attention_scores(self.pointing_layer(), &rows, &positions, &keys)?;
             scores.push(all.narrow(0, 0, POINTING_HEADS.min(all.dim(0)?))?);
@@ -160,7 +159,7 @@ impl JointStage {
         if scores.is_empty() {
             return Ok(None);
         }
-        let wanted = wanted_attention(&batch.pointers, patches, prefix)?;
+        let wanted = wanted_attention(&batch.pointers, &output.patches, prefix)?;
         Ok(Some((Tensor::cat(&scores, 1)?, wanted)))
     }
 
@@ -186,7 +185,7 @@ impl JointStage {
             weights.layout,
         )];
         if weights.early_layout > 0.0 {
-            let early = &output.early_layout;
+            let early = read_place(&self.early_head, &output.early)?;
             let loss = nll.layout(&early.mean, &early.raw, &batch.layout, &batch.layout_known)?;
             terms.push(("early_layout", loss, weights.early_layout));
         }
@@ -213,8 +212,10 @@ impl JointStage {
             let target = points(&rows.mentions)?;
             terms.push(("mention", nll.mean(&found.mean, &found.raw, &target)?, weights.mention));
         }
-        if let Some((scores, wanted)) = output.pointing.as_ref().filter(|_| weights.pointing > 0.0) {
-            terms.push(("pointing", pointing_loss(scores, wanted)?, weights.pointing));
+        if weights.pointing > 0.0
+            && let Some((scores, wanted)) = self.pointing(batch, &output)?
+        {
+            terms.push(("pointing", pointing_loss(&scores, &wanted)?, weights.pointing));
         }
         Ok(terms)
     }
@@ -242,8 +243,8 @@ impl JointStage {
             figures.add_layout(&output.layout.mean, &batch)?;
             let embeddings = self.maker.network.language.embeddings();
             figures.add_words(self.words.named(&output.vision.flatten(0, 2)?, &batch.words, embeddings)?);
-            if let Some((scores, wanted)) = &output.pointing {
-                figures.add_pointing(batch.pointers.len(), points_right(scores, wanted)?);
+            if let Some((scores, wanted)) = self.pointing(&batch, &output)? {
+                figures.add_pointing(batch.pointers.len(), points_right(&scores, &wanted)?);
             }
             let heads = &self.maker.network.heads;
             let rows = &batch.rows;

@@ -9,7 +9,7 @@
 
 use candle_core::{D, Device, Tensor};
 
-use super::clip::{ClipView, NO_OBJECT};
+use super::clip::{ClipView, NO_OBJECT, tokens_over_cells};
 
 /// Heads that are told where to look; the others stay free.
 pub const POINTING_HEADS: usize = 2;
@@ -30,14 +30,13 @@ pub struct Pointer {
 pub fn tokens_showing(views: &[ClipView], pooled_grid: usize, objects: usize) -> Vec<Vec<(u32, f32)>> {
     let mut shown: Vec<Vec<(u32, f32)>> = vec![Vec::new(); objects];
     for (frame, view) in views.iter().enumerate() {
-        let side = view.object.len().isqrt();
-        let share = (pooled_grid * pooled_grid) as f32 / view.object.len().max(1) as f32;
-        for (cell, &object) in view.object.iter().enumerate() {
+        let first = frame * pooled_grid * pooled_grid;
+        let (over, share) = tokens_over_cells(view.object.len(), pooled_grid);
+        for (&object, token) in view.object.iter().zip(over) {
             let Some(tokens) = shown.get_mut(usize::from(object)).filter(|_| object != NO_OBJECT) else {
                 continue;
             };
-            let (row, column) = (cell / side * pooled_grid / side, cell % side * pooled_grid / side);
-            let token = ((frame * pooled_grid + row) * pooled_grid + column) as u32;
+            let token = (first + token) as u32;
             match tokens.iter_mut().rev().find(|(known, _)| *known == token) {
                 Some((_, sum)) => *sum += share,
                 None => tokens.push((token, share)),
