@@ -6,7 +6,8 @@
 //! m = β₁m + (1-β₁)g, v = β₂v + (1-β₂)g²,
 //! θ -= lr (m / (1-β₁ᵗ) / (√(v / (1-β₂ᵗ)) + ε) + λθ).
 //! Moments are f32. On the CPU, f32 parameters take the step in one parallel
-//! pass; elsewhere it is composed of tensor operations.
+//! pass; elsewhere it is composed of tensor operations. The matrices of
+//! hidden layers can take orthogonalised steps instead ([`muon`]).
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,8 @@ use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Storage, Tensor, Var};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+
+mod muon;
 
 /// Elements one thread takes at a time.
 const CHUNK: usize = 1 << 14;
@@ -66,6 +69,8 @@ pub struct AdamWConfig {
     pub clip_norm: Option<f64>,
     /// Also decay biases, norms (rank below 2) and embeddings.
     pub decay_all: bool,
+    /// The matrices of hidden layers take Muon steps.
+    pub muon: bool,
 }
 
 impl Default for AdamWConfig {
@@ -77,6 +82,7 @@ impl Default for AdamWConfig {
             weight_decay: 0.02,
             clip_norm: Some(1.0),
             decay_all: false,
+            muon: false,
         }
     }
 }
@@ -94,6 +100,7 @@ pub struct StepReport {
 enum Moments {
     Host { first: Vec<f32>, second: Vec<f32> },
     Device { first: Tensor, second: Tensor },
+    Muon { momentum: Tensor },
 }
 
 #[derive(Debug)]
@@ -129,7 +136,9 @@ impl AdamW {
             .map(|(name, var)| {
                 let decays = config.decay_all || (var.rank() >= 2 && !name.contains("embed"));
                 let weight_decay = if decays { config.weight_decay } else { 0.0 };
-                let moments = Moments::zeros(&var)?;
+                let muon = config.muon && muon::applies(&name, &var);
+                let moments =
+                    if muon { Moments::Muon { momentum: zeros(&var)? } } else { Moments::zeros(&var)? };
                 Ok(Parameter { name, var, learning_rate_scale: 1.0, weight_decay, moments, gradient: None })
             })
             .collect::<Result<Vec<_>, OptimizerError>>()?;
@@ -205,11 +214,11 @@ impl AdamW {
             .clip_norm
             .map_or(1.0, |limit| (limit / gradient_norm.max(f64::MIN_POSITIVE)).min(1.0));
         self.step += 1;
-        for parameter in &mut self.parameters {
-            if let Some(gradient) = parameter.gradient.take() {
-                parameter.update(&gradient, &self.config, learning_rate, mean * clip_factor, self.step)?;
-            }
-        }
+        let (config, scale, step) = (self.config, mean * clip_factor, self.step);
+        self.parameters.par_iter_mut().try_for_each(|parameter| match parameter.gradient.take() {
+            Some(gradient) => parameter.update(&gradient, &config, learning_rate, scale, step),
+            None => Ok(()),
+        })?;
         Ok(StepReport { gradient_norm, clip_factor })
     }
 
@@ -227,9 +236,9 @@ impl AdamW {
         let mut tensors = HashMap::new();
         tensors.insert("step".to_owned(), Tensor::new(&[self.step as i64], &Device::Cpu)?);
         for parameter in &self.parameters {
-            let [first, second] = parameter.moments.tensors(parameter.var.dims())?;
-            tensors.insert(format!("{}.first_moment", parameter.name), first);
-            tensors.insert(format!("{}.second_moment", parameter.name), second);
+            for (kind, moment) in parameter.moments.tensors(parameter.var.dims())? {
+                tensors.insert(format!("{}.{kind}", parameter.name), moment);
+            }
         }
         let partial = path.with_extension("partial");
         candle_core::safetensors::save(&tensors, &partial)?;
@@ -247,9 +256,10 @@ impl AdamW {
             .map_err(|error| wrong(format!("cannot be read: {error}")))?;
         let step = tensors.remove("step").ok_or_else(|| wrong("has no step count".to_owned()))?;
         let step = step.to_vec1::<i64>()?.first().copied().unwrap_or_default();
-        if tensors.len() != 2 * self.parameters.len() {
-            let (found, expected) = (tensors.len() / 2, self.parameters.len());
-            return Err(wrong(format!("has moments of {found} parameters, the model has {expected}")));
+        let expected: usize = self.parameters.iter().map(|p| p.moments.kinds().len()).sum();
+        if tensors.len() != expected {
+            let found = tensors.len();
+            return Err(wrong(format!("has {found} moments, the model's parameters have {expected}")));
         }
         let mut loaded = Vec::with_capacity(self.parameters.len());
         for parameter in &self.parameters {
@@ -265,11 +275,9 @@ impl AdamW {
                     None => Err(wrong(format!("has no {key}"))),
                 }
             };
-            loaded.push(Moments::from_tensors(
-                &parameter.var,
-                &take("first_moment")?,
-                &take("second_moment")?,
-            )?);
+            let tensors =
+                parameter.moments.kinds().iter().map(|kind| take(kind)).collect::<Result<Vec<_>, _>>()?;
+            loaded.push(parameter.moments.read(&parameter.var, &tensors)?);
         }
         for (parameter, moments) in self.parameters.iter_mut().zip(loaded) {
             parameter.moments = moments;
@@ -291,30 +299,49 @@ impl Moments {
             let zeros = vec![0.0; var.elem_count()];
             return Ok(Self::Host { first: zeros.clone(), second: zeros });
         }
-        let zeros = Tensor::zeros(var.shape(), DType::F32, var.device())?;
-        Ok(Self::Device { first: zeros.clone(), second: zeros })
+        Ok(Self::Device { first: zeros(var)?, second: zeros(var)? })
     }
 
-    fn from_tensors(var: &Var, first: &Tensor, second: &Tensor) -> candle_core::Result<Self> {
-        if Self::fused(var) {
-            let host = |t: &Tensor| t.to_dtype(DType::F32)?.flatten_all()?.to_vec1();
-            return Ok(Self::Host { first: host(first)?, second: host(second)? });
-        }
-        let device = |t: &Tensor| t.to_dtype(DType::F32)?.to_device(var.device());
-        Ok(Self::Device { first: device(first)?, second: device(second)? })
-    }
-
-    fn tensors(&self, dims: &[usize]) -> candle_core::Result<[Tensor; 2]> {
+    /// Names of the tensors that are saved.
+    fn kinds(&self) -> &'static [&'static str] {
         match self {
-            Self::Host { first, second } => Ok([
-                Tensor::from_slice(first, dims, &Device::Cpu)?,
-                Tensor::from_slice(second, dims, &Device::Cpu)?,
-            ]),
-            Self::Device { first, second } => {
-                Ok([first.to_device(&Device::Cpu)?, second.to_device(&Device::Cpu)?])
-            }
+            Self::Muon { .. } => &["momentum"],
+            Self::Host { .. } | Self::Device { .. } => &["first_moment", "second_moment"],
         }
     }
+
+    /// The same kind of moments with the values of `tensors`, in the order of [`Self::kinds`].
+    fn read(&self, var: &Var, tensors: &[Tensor]) -> candle_core::Result<Self> {
+        let host = |t: &Tensor| t.to_dtype(DType::F32)?.flatten_all()?.to_vec1();
+        let device = |t: &Tensor| t.to_dtype(DType::F32)?.to_device(var.device());
+        match (self, tensors) {
+            (Self::Host { .. }, [first, second]) => {
+                Ok(Self::Host { first: host(first)?, second: host(second)? })
+            }
+            (Self::Device { .. }, [first, second]) => {
+                Ok(Self::Device { first: device(first)?, second: device(second)? })
+            }
+            (Self::Muon { .. }, [momentum]) => Ok(Self::Muon { momentum: device(momentum)? }),
+            _ => candle_core::bail!("optimiser: {} moments of one parameter", tensors.len()),
+        }
+    }
+
+    fn tensors(&self, dims: &[usize]) -> candle_core::Result<Vec<(&'static str, Tensor)>> {
+        let cpu = &Device::Cpu;
+        let tensors = match self {
+            Self::Host { first, second } => {
+                vec![Tensor::from_slice(first, dims, cpu)?, Tensor::from_slice(second, dims, cpu)?]
+            }
+            Self::Device { first, second } => vec![first.to_device(cpu)?, second.to_device(cpu)?],
+            Self::Muon { momentum } => vec![momentum.to_device(cpu)?],
+        };
+        Ok(self.kinds().iter().copied().zip(tensors).collect())
+    }
+}
+
+/// f32 zeros of the shape and device of `var`.
+fn zeros(var: &Var) -> candle_core::Result<Tensor> {
+    Tensor::zeros(var.shape(), DType::F32, var.device())
 }
 
 /// Constants of one update after bias correction.
@@ -358,6 +385,9 @@ impl Parameter {
         match &mut self.moments {
             Moments::Host { first, second } => fused_step(&self.var, gradient, first, second, update),
             Moments::Device { first, second } => composed_step(&self.var, gradient, first, second, update),
+            Moments::Muon { momentum } => {
+                muon::step(&self.var, gradient, momentum, learning_rate, update.keep)
+            }
         }
     }
 }
@@ -461,152 +491,4 @@ fn squared_norm(gradient: &Tensor) -> candle_core::Result<f64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn variables(dtype: DType) -> Vec<(String, Var)> {
-        let make = |values: &[f32], columns: usize| {
-            let rows = values.len().checked_div(columns);
-            let shape = rows.map_or_else(|| vec![values.len()], |rows| vec![rows, columns]);
-            let tensor = Tensor::from_slice(values, shape, &Device::Cpu).unwrap();
-            Var::from_tensor(&tensor.to_dtype(dtype).unwrap()).unwrap()
-        };
-        vec![
-            ("head.weight".to_owned(), make(&[0.5, -1.0, 2.0, 0.1, 0.3, -0.7], 3)),
-            ("head.bias".to_owned(), make(&[1.0, -2.0], 0)),
-            ("embed.weight".to_owned(), make(&[0.4, 0.2], 1)),
-        ]
-    }
-
-    /// Σ over variables of mean((θ - k)²), a different k for each step.
-    fn loss(variables: &[(String, Var)], k: f64) -> Tensor {
-        let mut total = Tensor::zeros((), variables[0].1.dtype(), &Device::Cpu).unwrap();
-        for (_, var) in variables {
-            total = (total + (var.as_tensor() - k).unwrap().sqr().unwrap().mean_all().unwrap()).unwrap();
-        }
-        total
-    }
-
-    fn values(variables: &[(String, Var)]) -> Vec<f64> {
-        variables
-            .iter()
-            .flat_map(|(_, var)| {
-                var.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1::<f64>().unwrap()
-            })
-            .collect()
-    }
-
-    fn run(variables: &[(String, Var)], optimizer: &mut AdamW, steps: std::ops::Range<u64>) {
-        for step in steps {
-            optimizer.backward_step(&loss(variables, 0.3 * step as f64), 1e-2).unwrap();
-        }
-    }
-
-    #[test]
-    fn first_step_moves_every_parameter_by_the_learning_rate() {
-        let vars = variables(DType::F32);
-        let before = values(&vars);
-        let config = AdamWConfig { weight_decay: 0.0, clip_norm: None, ..AdamWConfig::default() };
-        AdamW::new(vars.clone(), config).unwrap().backward_step(&loss(&vars, 5.0), 1e-2).unwrap();
-        for (old, new) in before.iter().zip(values(&vars)) {
-            assert!((new - old - 1e-2).abs() < 1e-6, "{old} {new}");
-        }
-    }
-
-    #[test]
-    fn fused_step_equals_the_composed_one() {
-        let (fused, composed) = (variables(DType::F32), variables(DType::F64));
-        run(&fused, &mut AdamW::new(fused.clone(), AdamWConfig::default()).unwrap(), 0..20);
-        run(&composed, &mut AdamW::new(composed.clone(), AdamWConfig::default()).unwrap(), 0..20);
-        for (a, b) in values(&fused).iter().zip(values(&composed)) {
-            assert!((a - b).abs() < 1e-5, "{a} {b}");
-        }
-    }
-
-    #[test]
-    fn resumed_run_takes_identical_steps() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("optimizer.safetensors");
-        let straight = variables(DType::F32);
-        let mut optimizer = AdamW::new(straight.clone(), AdamWConfig::default()).unwrap();
-        run(&straight, &mut optimizer, 0..5);
-        optimizer.save(&path).unwrap();
-        let resumed: Vec<(String, Var)> = straight
-            .iter()
-            .map(|(name, var)| {
-                (name.clone(), Var::from_tensor(&var.as_tensor().detach().copy().unwrap()).unwrap())
-            })
-            .collect();
-        run(&straight, &mut optimizer, 5..9);
-        let mut second = AdamW::new(resumed.clone(), AdamWConfig::default()).unwrap();
-        second.load(&path).unwrap();
-        assert_eq!(second.steps(), 5);
-        run(&resumed, &mut second, 5..9);
-        assert_eq!(values(&straight), values(&resumed));
-    }
-
-    #[test]
-    fn state_of_another_model_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("optimizer.safetensors");
-        let vars = variables(DType::F32);
-        AdamW::new(vars.clone(), AdamWConfig::default()).unwrap().save(&path).unwrap();
-        let mut other = AdamW::new(vars[..2].to_vec(), AdamWConfig::default()).unwrap();
-        let message = other.load(&path).unwrap_err().to_string();
-        assert!(message.contains("moments of 3 parameters, the model has 2"), "{message}");
-    }
-
-    #[test]
-    fn accumulated_batches_step_like_their_mean() {
-        let (one, two) = (variables(DType::F32), variables(DType::F32));
-        let mut mean = AdamW::new(one.clone(), AdamWConfig::default()).unwrap();
-        let both = ((loss(&one, 1.0) + loss(&one, -2.0)).unwrap() * 0.5).unwrap();
-        let expected = mean.backward_step(&both, 1e-2).unwrap();
-        let mut accumulated = AdamW::new(two.clone(), AdamWConfig::default()).unwrap();
-        accumulated.accumulate(&loss(&two, 1.0).backward().unwrap()).unwrap();
-        accumulated.accumulate(&loss(&two, -2.0).backward().unwrap()).unwrap();
-        assert!(matches!(accumulated.save(Path::new("x")), Err(OptimizerError::Pending { batches: 2 })));
-        let report = accumulated.step(1e-2).unwrap();
-        assert!((report.gradient_norm - expected.gradient_norm).abs() < 1e-6);
-        for (a, b) in values(&one).iter().zip(values(&two)) {
-            assert!((a - b).abs() < 1e-6);
-        }
-    }
-
-    #[test]
-    fn clipping_scales_the_global_norm() {
-        let vars = variables(DType::F32);
-        let config = AdamWConfig { clip_norm: Some(0.5), ..AdamWConfig::default() };
-        let report =
-            AdamW::new(vars.clone(), config).unwrap().backward_step(&loss(&vars, 3.0), 1e-3).unwrap();
-        assert!(report.gradient_norm > 0.5);
-        assert!((report.clip_factor * report.gradient_norm - 0.5).abs() < 1e-9);
-    }
-
-    #[test]
-    fn groups_freeze_and_decay_by_name() {
-        let vars = variables(DType::F32);
-        let before = values(&vars);
-        let config = AdamWConfig { weight_decay: 10.0, ..AdamWConfig::default() };
-        let mut optimizer = AdamW::new(vars.clone(), config).unwrap();
-        assert_eq!(optimizer.configure_group("head.", 0.0, None), 2);
-        optimizer.backward_step(&(loss(&vars, 0.0) * 1e-30).unwrap(), 1e-2).unwrap();
-        // Frozen head; embeddings do not decay although their gradient is zero.
-        assert_eq!(values(&vars), before);
-        optimizer.configure_group("embed", 1.0, Some(10.0));
-        optimizer.backward_step(&(loss(&vars, 0.0) * 1e-30).unwrap(), 1e-2).unwrap();
-        let after = values(&vars);
-        assert_eq!(after[..8], before[..8]);
-        assert!((after[8] - 0.9 * before[8]).abs() < 1e-6);
-    }
-
-    #[test]
-    fn not_a_number_stops_the_step() {
-        let vars = variables(DType::F32);
-        let before = values(&vars);
-        let mut optimizer = AdamW::new(vars.clone(), AdamWConfig::default()).unwrap();
-        let error = optimizer.backward_step(&loss(&vars, f64::NAN), 1e-2).unwrap_err();
-        assert!(matches!(error, OptimizerError::NotFinite { step: 0, .. }));
-        assert_eq!(values(&vars), before);
-    }
-}
+mod tests;
