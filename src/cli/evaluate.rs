@@ -10,14 +10,16 @@ use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::output;
-use crate::evaluate::{ClipOptions, Metric, ModelPredictor, Report, evaluate, prior_questions};
+use crate::dataset::read_real_rooms;
+use crate::evaluate::real_rooms::{Unknown, real_clip};
+use crate::evaluate::{ClipOptions, Metric, ModelPredictor, Report, evaluate, held_out, prior_questions};
 use crate::synth::QuestionOptions;
 
 /// Measure a model beside its baselines.
 ///
 /// Runs the model over generated rooms that training never sees and prints
 /// localisation, answers, layout and camera errors with 95 % intervals, beside what
-/// can be had without looking.
+/// can be had without looking. With --layouts it runs over real rooms instead.
 #[derive(Debug, clap::Args)]
 pub(super) struct EvaluateArgs {
     /// Checkpoint folder.
@@ -29,6 +31,10 @@ pub(super) struct EvaluateArgs {
     /// Number of clips; the benchmark has 500.
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=500))]
     count: u64,
+    /// Real rooms instead: a JSON file of rooms as labelled boxes with situations, questions
+    /// and answers in people's own words; a walk through each is rendered.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["benchmark", "count"])]
+    layouts: Option<PathBuf>,
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -102,11 +108,27 @@ pub(super) fn run(args: EvaluateArgs) -> anyhow::Result<ExitCode> {
         spacing,
         questions: QuestionOptions::default(),
     };
-    let Benchmark::Rooms = args.benchmark;
-    let bar = progress(args.count);
     let prior = prior_questions(PRIOR_SCENES, &options);
-    let report = evaluate(&mut model, args.count, &options, &prior, &mut |done| bar.set_position(done))?;
-    bar.finish_and_clear();
+    let report = match &args.layouts {
+        Some(file) => {
+            let rooms = read_real_rooms(file)?;
+            let bar = progress(rooms.len() as u64);
+            let clips = (0..).zip(&rooms).map(|(k, room)| Ok(real_clip(room, k, &options)?));
+            let mut report =
+                evaluate(&mut model, "real rooms", clips, &prior, &mut |done| bar.set_position(done))?;
+            bar.finish_and_clear();
+            report.unknown = Some(Unknown::of(&rooms, &prior));
+            report
+        }
+        None => {
+            let Benchmark::Rooms = args.benchmark;
+            let bar = progress(args.count);
+            let clips = held_out(args.count, &options);
+            let report = evaluate(&mut model, "rooms", clips, &prior, &mut |done| bar.set_position(done))?;
+            bar.finish_and_clear();
+            report
+        }
+    };
     if args.json {
         output::result(&serde_json::to_string_pretty(&report.json())?);
     } else {

@@ -1,9 +1,11 @@
 //! Importers of public data sets.
 
+mod real_rooms;
 mod sqa3d;
 
 use std::path::PathBuf;
 
+pub use real_rooms::{RealObject, RealRoom, RealSituation, read_real_rooms};
 pub use sqa3d::{ScanPose, Skipped, Sqa3dImport, Sqa3dSample, read_sqa3d};
 
 /// What can go wrong with a data set; messages name the file and a remedy.
@@ -22,6 +24,16 @@ pub enum DatasetError {
         "{path} is not in the official SQA3D format: {reason}; download it again from Zenodo record 7792397"
     )]
     Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong where.
+        reason: String,
+    },
+    /// A file of rooms has another format.
+    #[error(
+        "{path} does not hold rooms as boxes with situations: {reason}; give a JSON object of rooms, each with `objects` and `situations`"
+    )]
+    Rooms {
         /// The file.
         path: PathBuf,
         /// What is wrong where.

@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::geometry::{AnchorFrame, BevPoint, CameraPose, ImageSize, Intrinsics};
-use crate::scene::token_targets;
+use crate::scene::{token_points, token_targets};
 use crate::synth::{
     HELD_OUT_SEEDS, Quality, QuestionOptions, Renderer, SynthConfig, SynthQuestion, SynthScene, Walk,
     generate_questions, generate_scene, generate_walk,
@@ -95,43 +95,30 @@ impl BenchmarkClip {
 
     /// The clip of any seed, pictures included.
     pub fn generate(seed: u64, tier: Tier, options: &ClipOptions) -> Self {
-        let (scene, walk, mut clip) = Self::without_pictures(seed, tier, options);
-        let size = ImageSize::new(options.image_size, options.image_size);
-        let intrinsics = walk.intrinsics.resized(size);
-        let renderer = Renderer::new(&scene);
-        let sampled = (FrameSampling::Uniform { frames: options.frames }).indices(&clip.info);
-        for index in frames_to_read(options.spacing, &clip.info.pts_secs, &sampled) {
-            let Some(pose) = walk.track.poses.get(index.0 as usize) else { continue };
-            let view = renderer.render(pose, &intrinsics, Quality::Fast);
-            let pts_secs = clip.info.pts_secs.get(index.0 as usize).copied().unwrap_or(0.0);
-            let frame = Frame { index, pts_secs, size, rgb: view.rgb.into() };
-            match sampled.iter().filter(|sampled| **sampled == index).count() {
-                0 => clip.between.push(frame),
-                times => {
-                    clip.frames.extend(std::iter::repeat_n(frame, times));
-                    clip.depth.insert(index, view.depth);
-                }
-            }
-        }
-        clip.intrinsics = intrinsics;
-        clip
+        let (scene, walk, questions) = scene_of(seed, tier, options);
+        let name = format!("generated room {seed}");
+        Self::without_pictures(name, (seed, tier), &scene, &walk, questions, options)
+            .with_pictures(&scene, &walk, options)
     }
 
     /// Questions and answers of a seed, for baselines that learn from words alone.
     pub fn questions_of(seed: u64, tier: Tier, options: &ClipOptions) -> Vec<SynthQuestion> {
-        Self::without_pictures(seed, tier, options).2.questions
+        scene_of(seed, tier, options).2
     }
 
-    fn without_pictures(seed: u64, tier: Tier, options: &ClipOptions) -> (SynthScene, Walk, Self) {
-        let config = tier.config();
-        let scene = generate_scene(seed, &config);
-        let walk = generate_walk(&scene, seed, &config);
-        let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x5155_4553);
-        let questions = generate_questions(&scene, &walk, &mut rng, &options.questions);
+    /// The clip of a walk through a scene, for baselines that do not look.
+    pub(super) fn without_pictures(
+        name: String,
+        (seed, tier): (u64, Tier),
+        scene: &SynthScene,
+        walk: &Walk,
+        questions: Vec<SynthQuestion>,
+        options: &ClipOptions,
+    ) -> Self {
         let first = walk.track.poses.first().copied().unwrap_or(CameraPose::IDENTITY);
         let anchor = AnchorFrame::from_first_camera(&first);
         let info = VideoInfo {
-            path: PathBuf::from(format!("generated room {seed}")),
+            path: PathBuf::from(name),
             size: walk.intrinsics.size,
             pts_secs: (0..walk.track.poses.len()).map(|i| i as f64 / f64::from(walk.fps)).collect(),
             keyframes: vec![FrameIndex(0)],
@@ -149,7 +136,7 @@ impl BenchmarkClip {
         let corners = || scene.rooms.iter().flat_map(|room| room.polygon.iter().copied());
         let (low, high) =
             corners().fold((Vec2::INFINITY, Vec2::NEG_INFINITY), |(a, b), p| (a.min(p), b.max(p)));
-        let clip = Self {
+        Self {
             seed,
             tier,
             info,
@@ -162,8 +149,30 @@ impl BenchmarkClip {
             poses,
             depth: BTreeMap::new(),
             intrinsics: walk.intrinsics,
-        };
-        (scene, walk, clip)
+        }
+    }
+
+    /// The same with the pictures of its walk.
+    pub(super) fn with_pictures(mut self, scene: &SynthScene, walk: &Walk, options: &ClipOptions) -> Self {
+        let size = ImageSize::new(options.image_size, options.image_size);
+        let intrinsics = walk.intrinsics.resized(size);
+        let renderer = Renderer::new(scene);
+        let sampled = (FrameSampling::Uniform { frames: options.frames }).indices(&self.info);
+        for index in frames_to_read(options.spacing, &self.info.pts_secs, &sampled) {
+            let Some(pose) = walk.track.poses.get(index.0 as usize) else { continue };
+            let view = renderer.render(pose, &intrinsics, Quality::Fast);
+            let pts_secs = self.info.pts_secs.get(index.0 as usize).copied().unwrap_or(0.0);
+            let frame = Frame { index, pts_secs, size, rgb: view.rgb.into() };
+            match sampled.iter().filter(|sampled| **sampled == index).count() {
+                0 => self.between.push(frame),
+                times => {
+                    self.frames.extend(std::iter::repeat_n(frame, times));
+                    self.depth.insert(index, view.depth);
+                }
+            }
+        }
+        self.intrinsics = intrinsics;
+        self
     }
 
     /// True bev positions per frame and cell of a token grid (rows, columns).
@@ -178,6 +187,19 @@ impl BenchmarkClip {
             .collect()
     }
 
+    /// True anchor-space points of all sampled frames' tokens, frame-major.
+    pub fn token_points(&self, grid: (usize, usize)) -> Vec<Option<glam::Vec3>> {
+        self.frames
+            .iter()
+            .flat_map(|frame| match (self.depth.get(&frame.index), self.poses.get(&frame.index)) {
+                (Some(depth), Some(pose)) => {
+                    token_points(depth, self.intrinsics.size, &self.intrinsics, pose, grid)
+                }
+                _ => vec![None; grid.0 * grid.1],
+            })
+            .collect()
+    }
+
     /// Distance from a point to the nearest sampled camera, metres; infinite without cameras.
     pub fn distance_to_path(&self, point: BevPoint) -> f32 {
         self.poses
@@ -185,6 +207,16 @@ impl BenchmarkClip {
             .map(|pose| BevPoint::from(pose.position.truncate()).distance(point))
             .fold(f32::INFINITY, f32::min)
     }
+}
+
+/// Scene, walk and questions of a seed.
+fn scene_of(seed: u64, tier: Tier, options: &ClipOptions) -> (SynthScene, Walk, Vec<SynthQuestion>) {
+    let config = tier.config();
+    let scene = generate_scene(seed, &config);
+    let walk = generate_walk(&scene, seed, &config);
+    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x5155_4553);
+    let questions = generate_questions(&scene, &walk, &mut rng, &options.questions);
+    (scene, walk, questions)
 }
 
 /// Width of the union of all horizontal fields of view, degrees.

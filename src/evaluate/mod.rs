@@ -1,7 +1,7 @@
 //! Metrics, baselines and the report of a model on a benchmark.
 //!
-//! [`evaluate`] runs predictors over the held-out clips of the benchmark `rooms`
-//! and gives a [`Report`]: localisation (SQA3D), answers (SQA3D and VSI-Bench),
+//! [`evaluate`] runs predictors over clips, the held-out ones of the benchmark `rooms`
+//! or real rooms ([`real_rooms`]), and gives a [`Report`]: localisation (SQA3D), answers (SQA3D and VSI-Bench),
 //! layout and cameras, each with a 95 % interval and its baselines.
 
 pub mod answers;
@@ -13,6 +13,7 @@ pub mod geometry;
 mod golden;
 mod localization;
 mod predictor;
+pub mod real_rooms;
 mod report;
 mod score;
 pub mod text_overlap;
@@ -29,7 +30,7 @@ use rayon::prelude::*;
 use baselines::{Oracle, RandomHeading, Reading, RoomCenter, WordPrior};
 
 use crate::model::ModelError;
-use crate::synth::SynthQuestion;
+use crate::synth::{SynthError, SynthQuestion};
 
 /// What can go wrong in an evaluation.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +46,9 @@ pub enum EvaluateError {
         /// Why not.
         reason: String,
     },
+    /// A clip cannot be made.
+    #[error(transparent)]
+    Scene(#[from] SynthError),
     /// Nothing was evaluated.
     #[error("an evaluation needs at least one clip; use `--count 1` or more")]
     Empty,
@@ -61,15 +65,16 @@ pub fn prior_questions(scenes: u64, options: &ClipOptions) -> Vec<SynthQuestion>
         .collect()
 }
 
-/// Runs `predictor` and all baselines over `count` held-out clips of the benchmark
-/// `rooms`; `progress` hears after each clip how many are done.
+/// Runs `predictor` and all baselines over `clips` of the benchmark called `benchmark`;
+/// `prior` are the questions that word baselines learn from; `progress` hears after each
+/// clip how many are done.
 ///
 /// # Errors
-/// When `count` is 0 or the predictor fails.
+/// When there is no clip, one cannot be made, or the predictor fails.
 pub fn evaluate(
     predictor: &mut dyn Predictor,
-    count: u64,
-    options: &ClipOptions,
+    benchmark: &str,
+    clips: impl IntoIterator<Item = Result<BenchmarkClip, EvaluateError>>,
     prior: &[SynthQuestion],
     progress: &mut dyn FnMut(u64),
 ) -> Result<Report, EvaluateError> {
@@ -79,25 +84,32 @@ pub fn evaluate(
     let (mut center, mut oracle) = (RoomCenter, Oracle);
     let mut all: [&mut dyn Predictor; 6] =
         [predictor, &mut center, &mut heading, &mut words, &mut frequent, &mut oracle];
-    let mut columns: Vec<Column> =
-        all.iter().map(|p| Column { name: p.name().to_owned(), values: Vec::new() }).collect();
+    let columns = all.iter().map(|p| Column { name: p.name().to_owned(), values: Vec::new() }).collect();
     let mut report =
-        Report { benchmark: "rooms".to_owned(), columns: Vec::new(), clips: Vec::new(), questions: 0 };
-    for index in 0..count {
-        let clip = BenchmarkClip::held_out(index, options);
-        for (predictor, column) in all.iter_mut().zip(&mut columns) {
+        Report { benchmark: benchmark.to_owned(), columns, clips: Vec::new(), questions: 0, unknown: None };
+    for clip in clips {
+        let clip = clip?;
+        let number = report.clips.len() as u32;
+        for (predictor, column) in all.iter_mut().zip(&mut report.columns) {
             let prediction = predictor.predict(&clip)?;
-            column.values.extend(values_of(index as u32, &clip, &prediction));
+            column.values.extend(values_of(number, &clip, &prediction));
         }
         report.clips.push(ClipFacts::of(&clip));
         report.questions += clip.questions.len();
-        progress(index + 1);
+        progress(report.clips.len() as u64);
     }
     if report.clips.is_empty() {
         return Err(EvaluateError::Empty);
     }
-    report.columns = columns;
     Ok(report)
+}
+
+/// The first `count` held-out clips of the benchmark `rooms`.
+pub fn held_out(
+    count: u64,
+    options: &ClipOptions,
+) -> impl Iterator<Item = Result<BenchmarkClip, EvaluateError>> {
+    (0..count).map(|index| Ok(BenchmarkClip::held_out(index, options)))
 }
 
 /// Middle value, the mean of both for an even count; `None` when empty.

@@ -57,6 +57,7 @@ pub trait Predictor {
 #[derive(Debug)]
 pub struct ModelPredictor {
     model: Loc3rModel,
+    true_points: bool,
 }
 
 impl ModelPredictor {
@@ -65,12 +66,18 @@ impl ModelPredictor {
     /// # Errors
     /// When the device is not there or the checkpoint does not fit.
     pub fn load(folder: &Path, device: &str) -> Result<Self, EvaluateError> {
-        Ok(Self { model: Loc3rModel::load(folder, &open_device(device)?)? })
+        Ok(Self::new(Loc3rModel::load(folder, &open_device(device)?)?))
     }
 
     /// Takes a model that is already in memory.
     pub fn new(model: Loc3rModel) -> Self {
-        Self { model }
+        Self { model, true_points: false }
+    }
+
+    /// Gives a model with a geometry cue the true points instead of its own estimates.
+    #[must_use]
+    pub fn with_true_points(self) -> Self {
+        Self { true_points: true, ..self }
     }
 
     /// Frames it looks at, how closely it follows the video between them, and the side
@@ -89,8 +96,13 @@ impl Predictor for ModelPredictor {
     fn predict(&mut self, clip: &BenchmarkClip) -> Result<Prediction, EvaluateError> {
         /// Longest answer, tokens: as VSI-Bench's protocol.
         const ANSWER_TOKENS: usize = 16;
-        let shown =
-            Clip { info: clip.info.clone(), frames: clip.frames.clone(), between: clip.between.clone() };
+        let side = self.model.config().token_grid();
+        let shown = Clip {
+            info: clip.info.clone(),
+            frames: clip.frames.clone(),
+            between: clip.between.clone(),
+            token_points: self.true_points.then(|| clip.token_points((side, side))),
+        };
         let video = self.model.encode_video(&shown, &mut |_| ControlFlow::Continue(()))?;
         let mut answers = Vec::with_capacity(clip.questions.len());
         for question in &clip.questions {

@@ -1,11 +1,12 @@
 //! The result of an evaluation as a table and as JSON.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value as Json, json};
 
 use super::bootstrap::{Interval, interval};
+use super::real_rooms::Unknown;
 use super::score::{ClipFacts, Metric, Value};
 
 /// Seed of the intervals.
@@ -31,6 +32,8 @@ pub struct Report {
     pub clips: Vec<ClipFacts>,
     /// Number of questions asked.
     pub questions: usize,
+    /// What no generated room or text has; `None` for generated rooms.
+    pub unknown: Option<Unknown>,
 }
 
 /// One number with its 95 % interval.
@@ -130,6 +133,18 @@ impl Report {
             text.push('\n');
             text.push_str(&markdown(&rows));
         }
+        if let Some(Unknown { categories, words }) = &self.unknown {
+            let list =
+                |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+            // Writing to a String cannot fail.
+            _ = write!(
+                text,
+                "\nCategories that generated rooms do not have: {}.\n\n{} words that generated texts do not have: {}.\n",
+                list(categories),
+                words.len(),
+                list(words)
+            );
+        }
         text
     }
 
@@ -173,6 +188,10 @@ impl Report {
                 })
                 .collect();
             top.insert(title.to_owned(), Json::Object(groups));
+        }
+        if let Some(unknown) = &self.unknown {
+            top.insert("unknown_categories".to_owned(), json!(unknown.categories));
+            top.insert("unknown_words".to_owned(), json!(unknown.words));
         }
         Json::Object(top)
     }
@@ -327,6 +346,7 @@ mod tests {
             columns: vec![model, blind],
             clips: vec![facts; 4],
             questions: 20,
+            unknown: None,
         }
     }
 

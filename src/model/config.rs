@@ -35,6 +35,10 @@ pub struct ModelConfig {
     /// Whether a newline vector follows the camera token (open: no).
     #[serde(default)]
     pub camera_newline: bool,
+    /// Whether the 3D points of vision tokens are embedded and added to them (not in the
+    /// paper, which is compared with this).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub geometry_cue: bool,
     /// Language model.
     pub language: Qwen2Config,
     /// Layout, position and orientation heads.
@@ -328,6 +332,7 @@ impl ModelConfig {
             camera_token_dim: 0,
             camera_hidden_size: None,
             camera_newline: false,
+            geometry_cue: false,
             language: Qwen2Config::small(512, 32, 2, 2, 1024),
             heads: HeadsConfig::published(),
             num_frames: 4,
@@ -369,6 +374,7 @@ impl ModelConfig {
             camera_token_dim: 768,
             camera_hidden_size: None,
             camera_newline: false,
+            geometry_cue: false,
             language: Qwen2Config::published_7b(),
             heads: HeadsConfig::published(),
             num_frames: 32,

@@ -1,7 +1,7 @@
 //! The frames that vision tower and camera encoder look at.
 
 use super::ModelError;
-use super::loc3r_model::Clip;
+use super::exchange::Clip;
 use crate::video::{Frame, FrameIndex};
 
 /// M frames in order, among them the F sampled ones.

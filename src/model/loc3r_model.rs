@@ -12,8 +12,10 @@ use super::camera::{
     ASSUMED_CAMERA_HEIGHT, ASSUMED_FOV, CameraEncoder, CameraInput, CameraOutput, cell_colors,
 };
 use super::config::ModelConfig;
+use super::exchange::{Clip, Query, Reply, ReplyStep, VideoStep};
 use super::footage::{Footage, check_clip};
 use super::generation::generate;
+use super::geometry_cue::{cue_codes, pooled_points};
 use super::heads::Heads;
 use super::network::{CAMERA_PREFIX, SeededVariables};
 use super::prompt::{FrameTimes, PromptQuestion, PromptText};
@@ -22,31 +24,16 @@ use super::sequence::{TokenSequence, VisualLayout};
 use super::tokenizer::TextTokenizer;
 use super::{ModelError, Network, camera, checkpoint, preprocess};
 use crate::geometry::{CameraPose, ImageSize, Intrinsics, Orientation};
-use crate::qa::{Situation, SituationEstimate};
+use crate::qa::SituationEstimate;
 use crate::scene::{CameraEstimate, Layout, LayoutToken, PointCloud};
-use crate::video::{Frame, FrameIndex, FrameSpacing, VideoInfo};
+use crate::video::{FrameIndex, FrameSpacing};
 
 /// Rows of one prefill step: bounds the memory of attention and the wait for a cancel.
 const PREFILL_CHUNK: usize = 512;
 
-/// Frames of one vision step.
-const VISION_CHUNK: usize = 8;
-
 /// Texts with more than this many bytes per token of the longest sequence are refused
 /// before they are tokenised.
 const LONGEST_TOKEN: usize = 16;
-
-/// The sampled frames of a video.
-#[derive(Debug, Clone)]
-pub struct Clip {
-    /// Facts about the video.
-    pub info: VideoInfo,
-    /// Sampled frames in presentation order: upright, full size.
-    pub frames: Vec<Frame>,
-    /// Frames between them for camera encoders that follow the video
-    /// ([`Loc3rModel::spacing`]); they may be as small as the model's own pictures.
-    pub between: Vec<Frame>,
-}
 
 /// Everything known about one video, and the keys and values of its tokens: questions
 /// continue from there.
@@ -80,84 +67,6 @@ impl VideoEncoding {
     pub fn bytes(&self) -> usize {
         self.prefix.bytes()
     }
-}
-
-/// Progress of [`Loc3rModel::encode_video`].
-#[derive(Debug, Clone, Copy)]
-pub enum VideoStep<'a> {
-    /// Frames through the vision tower.
-    Vision {
-        /// Frames done.
-        done: usize,
-        /// Frames in all.
-        total: usize,
-    },
-    /// Frames through the camera encoder.
-    Camera {
-        /// Frames done.
-        done: usize,
-        /// Frames in all.
-        total: usize,
-    },
-    /// Poses and dense points are known.
-    Cameras(&'a [CameraEstimate], &'a PointCloud),
-    /// Tokens through the language model.
-    Prefill {
-        /// Tokens done.
-        done: usize,
-        /// Tokens in all.
-        total: usize,
-    },
-}
-
-/// One question.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Query {
-    /// Where the person is and looks, in words.
-    pub situation: Option<String>,
-    /// What is asked.
-    pub question: String,
-    /// Options of a multiple-choice question, without letters.
-    pub choices: Vec<String>,
-    /// A situation set by hand: the reply's estimate says exactly this. The words that
-    /// describe it are the caller's, in `situation`.
-    pub placed: Option<Situation>,
-    /// Longest answer, tokens.
-    pub max_new_tokens: usize,
-}
-
-/// Progress of [`Loc3rModel::ask`].
-#[derive(Debug, Clone, Copy)]
-pub enum ReplyStep<'a> {
-    /// The prompt went through the language model.
-    Prefilled,
-    /// `<Pos>` and `<Ori>` are read.
-    Situation(&'a SituationEstimate),
-    /// More of the answer; empty while a character is incomplete.
-    Piece(&'a str),
-}
-
-/// A finished answer.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Reply {
-    /// Where the model thinks the person is, or where it was placed.
-    pub estimate: SituationEstimate,
-    /// The answer.
-    pub text: String,
-    /// Mean probability of the answer's tokens.
-    pub confidence: f32,
-    /// The full prompt with a placeholder for the video.
-    pub prompt: String,
-    /// Tokens of the prompt, video included.
-    pub prompt_tokens: usize,
-    /// Those of them that were computed before.
-    pub reused_tokens: usize,
-    /// Tokens of the answer.
-    pub generated_tokens: usize,
-    /// Milliseconds for the new tokens of the prompt.
-    pub prefill_ms: f64,
-    /// Milliseconds for the answer.
-    pub generate_ms: f64,
 }
 
 /// Network, camera encoder and tokenizer on one device.
@@ -304,12 +213,13 @@ impl Loc3rModel {
         proceed(observer(VideoStep::Cameras(&cameras, &points)))?;
 
         let video = VisualLayout::new(&self.config, frames.len());
+        let cue = self.geometry_cue(clip.token_points.as_deref(), &points, &video)?;
         let times = FrameTimes {
             duration_secs: clip.info.duration_secs(),
             frame_secs: clip.frames.iter().map(|frame| frame.pts_secs).collect(),
         };
         let (head, shared_tail) = self.shared_text(&times)?;
-        let visual = self.video_embeds(&features, camera_tokens.as_ref(), &video)?;
+        let visual = self.video_embeds(&features, cue.as_ref(), camera_tokens.as_ref(), &video)?;
         let embeds = Tensor::cat(&[self.text_embeds(&head)?, visual, self.text_embeds(&shared_tail)?], 1)?;
         let prefix_tokens = embeds.dim(1)?;
         self.check_length(prefix_tokens)?;
@@ -401,14 +311,8 @@ impl Loc3rModel {
         observer: &mut dyn FnMut(VideoStep<'_>) -> ControlFlow<()>,
     ) -> Result<Tensor, ModelError> {
         let total = pixels.dim(0)?;
-        let mut features = Vec::new();
-        for start in (0..total).step_by(VISION_CHUNK) {
-            proceed(observer(VideoStep::Vision { done: start, total }))?;
-            let chunk = pixels.narrow(0, start, VISION_CHUNK.min(total - start))?;
-            features.push(self.network.vision.forward(&chunk)?.detach());
-        }
-        proceed(observer(VideoStep::Vision { done: total, total }))?;
-        Ok(Tensor::cat(&features, 0)?)
+        let progress = &mut |done| observer(VideoStep::Vision { done, total });
+        self.network.vision.forward_in_chunks(pixels, progress)?.ok_or(ModelError::Cancelled)
     }
 
     fn run_camera(
@@ -421,14 +325,34 @@ impl Loc3rModel {
         encoder.encode(input, &mut progress)?.ok_or(ModelError::Cancelled).map(Some)
     }
 
-    /// Vision features (F, N, D) and camera tokens (F, w) to language tokens (1, T, h).
+    /// Codes (1, F, n, c) of the points of the vision tokens: the given ones, else the
+    /// means of what the camera encoder found; `None` for a model without a cue.
+    fn geometry_cue(
+        &self,
+        given: Option<&[Option<glam::Vec3>]>,
+        points: &PointCloud,
+        video: &VisualLayout,
+    ) -> Result<Option<Tensor>, ModelError> {
+        if !self.config.geometry_cue {
+            return Ok(None);
+        }
+        let tokens = video.rows * video.columns;
+        let found = points.points.iter().map(|point| (point.position, point.confidence));
+        let estimated = pooled_points(found, video.frames, video.columns);
+        let codes = cue_codes(given.unwrap_or(&estimated), (1, video.frames, tokens), &self.device)?;
+        Ok(Some(codes.to_dtype(self.dtype)?))
+    }
+
+    /// Vision features (F, N, D), cue (1, F, n, c) and camera tokens (F, w) to language
+    /// tokens (1, T, h).
     fn video_embeds(
         &self,
         features: &Tensor,
+        cue: Option<&Tensor>,
         cameras: Option<&Tensor>,
         video: &VisualLayout,
     ) -> Result<Tensor, ModelError> {
-        let pooled = self.network.projector.forward(features)?.unsqueeze(0)?;
+        let pooled = self.network.vision_tokens(&features.unsqueeze(0)?, cue)?;
         let cameras = match cameras {
             Some(tokens) => self.network.project_cameras(&tokens.unsqueeze(0)?)?,
             None => None,

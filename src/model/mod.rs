@@ -11,8 +11,10 @@ pub mod camera;
 pub mod checkpoint;
 pub mod config;
 pub mod cut3r;
+mod exchange;
 mod footage;
 pub mod generation;
+pub mod geometry_cue;
 pub mod heads;
 pub mod layers;
 mod loc3r_model;
@@ -31,7 +33,8 @@ pub mod tokenizer;
 use std::path::PathBuf;
 
 pub use config::ModelConfig;
-pub use loc3r_model::{Clip, Loc3rModel, Query, Reply, ReplyStep, VideoEncoding, VideoStep};
+pub use exchange::{Clip, Query, Reply, ReplyStep, VideoStep};
+pub use loc3r_model::{Loc3rModel, VideoEncoding};
 pub use network::{Network, SeededVariables};
 pub use tokenizer::TextTokenizer;
 

@@ -11,6 +11,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::config::{HeadInput, ModelConfig};
+use super::geometry_cue::CUE_CODE;
 use super::heads::Heads;
 use super::layers::Mlp;
 use super::projector::Projector;
@@ -29,6 +30,8 @@ pub struct Network {
     pub projector: Projector,
     /// Camera tokens to language tokens; `None` without camera tokens.
     pub f_cam: Option<Mlp>,
+    /// Codes of the tokens' points to language tokens; `None` without a geometry cue.
+    pub f_point: Option<Mlp>,
     /// The decoder.
     pub language: Qwen2,
     /// What is read off its hidden rows.
@@ -50,6 +53,10 @@ impl Network {
                 .has_camera_tokens()
                 .then(|| Mlp::new(config.camera_token_dim, hidden, width, &model.pp("f_cam")))
                 .transpose()?,
+            f_point: config
+                .geometry_cue
+                .then(|| Mlp::new(CUE_CODE, width, width, &model.pp("f_point")))
+                .transpose()?,
             language: Qwen2::new(&config.language, &model, root)?,
             heads: Heads::new(config, &model)?,
             head_input: config.heads.input,
@@ -59,6 +66,16 @@ impl Network {
     /// Where the vision tower's tensors live below `root`.
     pub fn vision_weights<'a>(root: &VarBuilder<'a>) -> VarBuilder<'a> {
         root.pp("model").pp("vision_tower").pp("vision_tower").pp("vision_model")
+    }
+
+    /// Features (B, F, N, D) to vision tokens (B, F, n, h); `cue` are the codes of their
+    /// points (B, F, n, c), which a network without a geometry cue ignores.
+    pub fn vision_tokens(&self, features: &Tensor, cue: Option<&Tensor>) -> Result<Tensor> {
+        let tokens = self.projector.forward(features)?;
+        match (&self.f_point, cue) {
+            (Some(f_point), Some(codes)) => tokens.add(&f_point.forward(codes)?),
+            _ => Ok(tokens),
+        }
     }
 
     /// Camera tokens (.., camera_token_dim) to language tokens (.., h); `None` when this

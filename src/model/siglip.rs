@@ -3,6 +3,8 @@
 //!
 //! Shapes: frames F, patches N = grid², width D, image side S.
 
+use std::ops::ControlFlow;
+
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, Module as _, VarBuilder};
 
@@ -64,6 +66,28 @@ impl SiglipTower {
             states.push(layer.forward(&states[states.len() - 1])?);
         }
         Ok(states)
+    }
+
+    /// [`Module::forward`] a few frames at a time, cut from the graph: bounds the memory.
+    /// `progress` hears how many frames are done, before each pass and at the end; `None`
+    /// when it breaks.
+    pub fn forward_in_chunks(
+        &self,
+        pixels: &Tensor,
+        progress: &mut dyn FnMut(usize) -> ControlFlow<()>,
+    ) -> Result<Option<Tensor>> {
+        /// Frames of one pass.
+        const CHUNK: usize = 8;
+        let total = pixels.dim(0)?;
+        let mut features = Vec::new();
+        for start in (0..total).step_by(CHUNK) {
+            if progress(start).is_break() {
+                return Ok(None);
+            }
+            let chunk = pixels.narrow(0, start, CHUNK.min(total - start))?;
+            features.push(self.forward(&chunk)?.detach());
+        }
+        if progress(total).is_break() { Ok(None) } else { Tensor::cat(&features, 0).map(Some) }
     }
 
     /// Patches with positions, (F, 3, S, S) to (F, N, D).

@@ -5,7 +5,7 @@
 //! cell; far, near and missing depths are left out, and a cell with too few
 //! usable pixels has no target.
 
-use glam::Vec2;
+use glam::{Vec2, Vec3};
 
 use crate::geometry::{BevPoint, CameraPose, ImageSize, Intrinsics};
 
@@ -31,15 +31,26 @@ pub fn token_targets(
     pose_in_anchor: &CameraPose,
     grid: (usize, usize),
 ) -> Vec<Option<BevPoint>> {
+    let points = token_points(depth, size, intrinsics, pose_in_anchor, grid);
+    points.into_iter().map(|point| point.map(|point| BevPoint::from(point.truncate()))).collect()
+}
+
+/// The same in three dimensions: anchor-space points, the median along every axis.
+pub fn token_points(
+    depth: &[f32],
+    size: ImageSize,
+    intrinsics: &Intrinsics,
+    pose_in_anchor: &CameraPose,
+    grid: (usize, usize),
+) -> Vec<Option<Vec3>> {
     let (rows, columns) = grid;
     let camera = intrinsics.resized(size);
     let (width, height) = (size.width as usize, size.height as usize);
-    let mut targets = Vec::with_capacity(rows * columns);
-    let (mut xs, mut ys) = (Vec::new(), Vec::new());
+    let mut points = Vec::with_capacity(rows * columns);
+    let mut axes: [Vec<f32>; 3] = std::array::from_fn(|_| Vec::new());
     for row in 0..rows {
         for column in 0..columns {
-            xs.clear();
-            ys.clear();
+            axes.iter_mut().for_each(Vec::clear);
             let (us, vs) = (cell(column, columns, width), cell(row, rows, height));
             let pixels = us.len() * vs.len();
             for v in vs {
@@ -50,18 +61,18 @@ pub fn token_targets(
                     }
                     let uv = Vec2::new(u as f32 + 0.5, v as f32 + 0.5);
                     let point = pose_in_anchor.world_from_camera(camera.unproject(uv, metres));
-                    xs.push(point.x);
-                    ys.push(point.y);
+                    axes.iter_mut().zip(point.to_array()).for_each(|(axis, value)| axis.push(value));
                 }
             }
-            let enough = pixels > 0 && xs.len() as f32 >= LEAST_USABLE_SHARE * pixels as f32;
-            targets.push(match (enough, median(&mut xs), median(&mut ys)) {
-                (true, Some(x), Some(y)) => Some(BevPoint::new(x, y)),
+            let enough = pixels > 0 && axes[0].len() as f32 >= LEAST_USABLE_SHARE * pixels as f32;
+            let [x, y, z] = axes.each_mut().map(|axis| median(axis));
+            points.push(match (enough, x, y, z) {
+                (true, Some(x), Some(y), Some(z)) => Some(Vec3::new(x, y, z)),
                 _ => None,
             });
         }
     }
-    targets
+    points
 }
 
 /// Pixels of one axis that belong to cell `index` of `cells`.
@@ -89,7 +100,6 @@ fn median(values: &mut [f32]) -> Option<f32> {
 mod tests {
     use super::*;
     use crate::geometry::Orientation;
-    use glam::Vec3;
 
     fn camera() -> Intrinsics {
         Intrinsics::from_horizontal_fov(ImageSize::new(16, 16), std::f32::consts::FRAC_PI_2)

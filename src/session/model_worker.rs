@@ -249,7 +249,8 @@ impl Job<'_> {
         if engine.spacing().is_some() {
             info.warnings.extend(far_apart(&info, &wanted));
         }
-        let mut clip = Clip { info, frames: Vec::with_capacity(sampled.len()), between: Vec::new() };
+        let mut clip =
+            Clip { info, frames: Vec::with_capacity(sampled.len()), between: Vec::new(), token_points: None };
         let mut waiting = Vec::with_capacity(SHRUNK_AT_ONCE);
         for (done, &index) in wanted.iter().enumerate() {
             let Some(frame) = source.frame_unless(index, &mut || self.is_cancelled())? else {

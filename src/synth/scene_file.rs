@@ -176,13 +176,21 @@ pub fn read_scene_file(path: &Path) -> Result<LoadedScene, SynthError> {
     if size > MAX_BYTES {
         return Err(reject(format!("it has {} MiB, more than the limit of {}", size >> 20, MAX_BYTES >> 20)));
     }
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    let file: SceneFile = serde_json::from_str(&text).map_err(|error| reject(error.to_string()))?;
-    let loaded = load(file).map_err(reject)?;
+    let loaded = parse_scene_file(&std::fs::read_to_string(path).map_err(unreadable)?, path)?;
     for warning in &loaded.warnings {
         tracing::warn!("{}: {warning}", path.display());
     }
     Ok(loaded)
+}
+
+/// Reads the text of a scene file; `path` is named in messages.
+///
+/// # Errors
+/// As [`read_scene_file`].
+pub fn parse_scene_file(text: &str, path: &Path) -> Result<LoadedScene, SynthError> {
+    let reject = |reason: String| SynthError::BadSceneFile { path: path.to_owned(), reason };
+    let file: SceneFile = serde_json::from_str(text).map_err(|error| reject(error.to_string()))?;
+    load(file).map_err(reject)
 }
 
 /// Writes scene and walk as a scene file.

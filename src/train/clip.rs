@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use super::config::DataConfig;
 use crate::geometry::{AnchorFrame, BevPoint, CameraPose, ImageSize, Intrinsics, wrap_angle};
 use crate::model::odometry::planar::PlanarPose;
-use crate::scene::token_targets;
+use crate::scene::token_points;
 use crate::synth::{
     self, FIRST_OBJECT, Quality, QuestionOptions, RenderedView, Renderer, SynthConfig, SynthQuestion,
     SynthScene, Walk, generate_questions, surface,
@@ -58,8 +58,8 @@ pub struct ClipView {
     pub planar: PlanarPose,
     /// Camera height (m), pitch, roll (radians), ln(fx / width), ln(fy / height).
     pub view: [f32; 5],
-    /// Bev position per token of the pooled grid.
-    pub targets: Vec<Option<BevPoint>>,
+    /// Anchor-space point per token of the pooled grid; its bev position is the layout target.
+    pub token_points: Vec<Option<Vec3>>,
 }
 
 /// The walk as a camera encoder follows it: closely spaced pictures, the views among them.
@@ -190,7 +190,7 @@ impl ClipMaker {
         let object = ids.iter().map(|id| id.checked_sub(FIRST_OBJECT).unwrap_or(NO_OBJECT)).collect();
         let size = intrinsics.size;
         let grid = (self.pooled_grid, self.pooled_grid);
-        let targets = token_targets(&rendered.depth, size, intrinsics, &in_anchor, grid);
+        let token_points = token_points(&rendered.depth, size, intrinsics, &in_anchor, grid);
         let yaw = wrap_angle(in_anchor.heading().radians() - std::f32::consts::FRAC_PI_2);
         ClipView {
             rgb: rendered.rgb,
@@ -206,7 +206,7 @@ impl ClipMaker {
                 (intrinsics.focal.x / size.width as f32).ln(),
                 (intrinsics.focal.y / size.height as f32).ln(),
             ],
-            targets,
+            token_points,
         }
     }
 }
@@ -383,9 +383,9 @@ impl ClipView {
                 yaw: -self.planar.yaw,
             },
             view: [height, pitch, -roll, fx, fy],
-            targets: mirror(&self.targets, (self.targets.len() as f64).sqrt().round() as usize)
+            token_points: mirror(&self.token_points, self.token_points.len().isqrt())
                 .into_iter()
-                .map(|target| target.map(|p| BevPoint::new(-p.x, p.y)))
+                .map(|point| point.map(|p| Vec3::new(-p.x, p.y, p.z)))
                 .collect(),
         }
     }

@@ -145,6 +145,19 @@ pub enum CameraSource {
     None,
 }
 
+/// Where the joint stage takes the 3D points of vision tokens from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CueSource {
+    /// No geometry cue.
+    #[default]
+    None,
+    /// True depth and poses.
+    Truth,
+    /// The camera encoder.
+    Estimated,
+}
+
 /// Weights of the joint objective: L = answer + layout + situation (position + orientation) + mention.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -191,6 +204,9 @@ pub struct JointConfig {
     pub pose_noise: (f32, f32),
     /// Share of clips whose camera tokens are blanked.
     pub camera_dropout: f64,
+    /// Geometry added to vision tokens (what Loc3R-VLM is compared with).
+    #[serde(default)]
+    pub geometry_cue: CueSource,
     /// Layer after which nouns are read, counted from 1.
     pub mention_layer: usize,
     /// First steps, in which the projector alone learns the words of what tokens show.

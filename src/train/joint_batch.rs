@@ -6,16 +6,18 @@
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
+use glam::Vec3;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::TrainError;
-use super::config::{CameraSource, JointConfig};
+use super::config::{CameraSource, CueSource, JointConfig};
 use super::feed::BatchSource;
 use super::joint_sample::{JointSample, Suffix, noisy_poses};
 use super::pointing::Pointer;
 use super::pool::ClipPool;
 use crate::geometry::BevPoint;
+use crate::model::geometry_cue::cue_codes;
 use crate::model::odometry::pose_code::pose_code;
 
 /// What one step trains on.
@@ -25,6 +27,8 @@ pub struct JointBatch {
     pub features: Tensor,
     /// Camera tokens (B, F, c); `None` without.
     pub cameras: Option<Tensor>,
+    /// Codes of the tokens' points (B, F, n, c); `None` without a geometry cue.
+    pub cue: Option<Tensor>,
     /// Layout targets (B, M, 2), 0 where unknown.
     pub layout: Tensor,
     /// 1 where the target is known, (B, M).
@@ -105,11 +109,11 @@ pub fn joint_batch(
         }
     };
     let count = samples.len();
-    let tokens = samples.first().map_or(0, |sample| sample.targets.len());
-    let targets = samples.iter().flat_map(|sample| &sample.targets);
-    let known: Vec<f32> = targets.clone().map(|target| f32::from(u8::from(target.is_some()))).collect();
+    let tokens = samples.first().map_or(0, |sample| sample.true_points.len());
+    let points = samples.iter().flat_map(|sample| &sample.true_points);
+    let known: Vec<f32> = points.clone().map(|point| f32::from(u8::from(point.is_some()))).collect();
     let layout: Vec<f32> =
-        targets.flat_map(|target| target.map_or([0.0; 2], |point| [point.x, point.y])).collect();
+        points.flat_map(|point| point.map_or([0.0; 2], |point| [point.x, point.y])).collect();
     let chosen: Vec<&Suffix> = samples
         .iter()
         .flat_map(|sample| choose(&sample.suffixes, joint.situations, rng.as_deref_mut()))
@@ -117,10 +121,12 @@ pub fn joint_batch(
     let (ids, rows) = suffix_rows(&chosen, &device)?;
     let copies = chosen.len() / count.max(1);
     let pointers = pointers(samples, &chosen, copies, ids.dim(1)?);
+    let cue = geometry_cue(samples, joint.geometry_cue)?;
     let words: Vec<&Tensor> = samples.iter().map(|sample| &sample.words).collect();
     Ok(JointBatch {
         features: Tensor::stack(&features, 0)?,
         cameras,
+        cue,
         layout: Tensor::from_vec(layout, (count, tokens, 2), &device)?,
         layout_known: Tensor::from_vec(known, (count, tokens), &device)?,
         words: Tensor::cat(&words, 0)?,
@@ -130,6 +136,22 @@ pub fn joint_batch(
         rows,
         pointers,
     })
+}
+
+/// Codes of the tokens' points from the source that is wanted.
+fn geometry_cue(samples: &[Arc<JointSample>], source: CueSource) -> candle_core::Result<Option<Tensor>> {
+    let of_sample: fn(&JointSample) -> &[Option<Vec3>] = match source {
+        CueSource::None => return Ok(None),
+        CueSource::Truth => |sample| &sample.true_points,
+        CueSource::Estimated => |sample| &sample.estimated_points,
+    };
+    let frames = samples.first().map_or(0, |sample| sample.true_poses.len());
+    let points: Vec<Option<Vec3>> = samples.iter().flat_map(|sample| of_sample(sample)).copied().collect();
+    let tokens = points.len() / (samples.len() * frames).max(1);
+    if tokens == 0 {
+        candle_core::bail!("the camera was not followed through this clip: its points are not known");
+    }
+    cue_codes(&points, (samples.len(), frames, tokens), &Device::Cpu).map(Some)
 }
 
 /// The nouns of `chosen`, `copies` questions a clip padded to `length`, with the tokens

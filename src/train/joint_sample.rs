@@ -2,7 +2,7 @@
 //! layout targets and tokenised questions. Made once per clip, used several times.
 
 use candle_core::{Device, Tensor};
-use glam::Vec2;
+use glam::{Vec2, Vec3};
 
 use super::TrainError;
 use super::alignment::word_shares;
@@ -57,8 +57,11 @@ pub struct JointSample {
     pub true_poses: Vec<FramePose>,
     /// Poses of the camera encoder; `None` where the clip was not followed.
     pub estimated_poses: Option<Vec<FramePose>>,
-    /// Bev position per pooled token, frame-major.
-    pub targets: Vec<Option<BevPoint>>,
+    /// True anchor-space point per pooled token, frame-major; its bev position is the
+    /// layout target.
+    pub true_points: Vec<Option<Vec3>>,
+    /// The same as the camera encoder sees it; empty where the clip was not followed.
+    pub estimated_points: Vec<Option<Vec3>>,
     /// Share of each word per pooled token, (F n, W); see [`super::alignment`].
     pub words: Tensor,
     /// Pooled tokens that show an object and their shares, by object number.
@@ -92,7 +95,7 @@ impl SampleMaker {
         let side = self.model.vision.image_size;
         let pixels = pixel_tensor(&pictures, side, self.augment.then_some(seed), &Device::Cpu)?;
         let features = self.network.vision.forward(&pixels)?.detach();
-        let estimated_poses = tracked(&clip, &self.network, &self.camera)?.map(|found| found.poses);
+        let found = tracked(&clip, &self.network, &self.camera)?;
         let grid = self.clips.pooled_grid;
         let words: Vec<f32> = clip.views.iter().flat_map(|view| word_shares(view, grid)).collect();
         let tokens = clip.views.len() * grid * grid;
@@ -101,8 +104,9 @@ impl SampleMaker {
         Ok(JointSample {
             features,
             true_poses: true_poses(&clip),
-            estimated_poses,
-            targets: clip.views.iter().flat_map(|view| view.targets.iter().copied()).collect(),
+            true_points: clip.views.iter().flat_map(|view| view.token_points.iter().copied()).collect(),
+            estimated_points: found.as_ref().map(|found| found.token_points(grid)).unwrap_or_default(),
+            estimated_poses: found.map(|found| found.poses),
             words,
             shown: tokens_showing(&clip.views, grid, clip.objects.len()),
             suffixes: self.suffixes(&clip)?,

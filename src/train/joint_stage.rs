@@ -99,7 +99,7 @@ impl JointStage {
         let (clips, frames, _, _) = batch.features.dims4()?;
         let video =
             VisualLayout { camera: batch.cameras.is_some(), ..VisualLayout::new(&self.maker.model, frames) };
-        let pooled = network.projector.forward(&batch.features)?;
+        let pooled = network.vision_tokens(&batch.features, batch.cue.as_ref())?;
         let cameras = match &batch.cameras {
             Some(tokens) => network.project_cameras(tokens)?,
             None => None,

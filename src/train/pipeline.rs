@@ -6,7 +6,7 @@ use std::path::Path;
 use candle_core::Device;
 
 use super::clip::{ClipMaker, ViewChoice, category_names, color_names};
-use super::config::{CameraSource, DataConfig};
+use super::config::{CameraSource, CueSource, DataConfig};
 use super::dense_stage::DenseStage;
 use super::joint_sample::SampleMaker;
 use super::joint_stage::JointStage;
@@ -36,6 +36,7 @@ pub fn model_config(config: &TrainConfig) -> Result<ModelConfig, TrainError> {
     })?;
     model.camera = CameraEncoderConfig::Odometry(OdometryConfig::new(category_names(), color_names()));
     model.camera_token_dim = if config.joint.camera == CameraSource::None { 0 } else { CAMERA_TOKEN_DIM };
+    model.geometry_cue = config.joint.geometry_cue != CueSource::None;
     NOTICE.clone_into(&mut model.notice);
     Ok(model)
 }

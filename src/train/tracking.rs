@@ -1,14 +1,13 @@
 //! The camera encoder on rendered clips.
 
-use candle_core::{Device, Tensor};
+use std::ops::ControlFlow;
+
+use candle_core::Device;
 
 use super::clip::Clip;
 use super::pixels::pixel_tensor;
 use crate::model::Network;
 use crate::model::odometry::{Footage, OdometryCamera, TrackedFrames};
-
-/// Frames of one pass through the vision tower.
-const CHUNK: usize = 16;
 
 /// What the camera encoder finds out about the views of a clip; `None` when the clip
 /// has no footage between them.
@@ -21,15 +20,12 @@ pub fn tracked(
     let pictures: Vec<&[u8]> = footage.rgb.iter().map(Vec::as_slice).collect();
     let side = pictures.first().map_or(0, |rgb| (rgb.len() / 3).isqrt());
     let pixels = pixel_tensor(&pictures, side, None, &Device::Cpu)?;
-    let features = (0..pictures.len())
-        .step_by(CHUNK)
-        .map(|start| {
-            let chunk = pixels.narrow(0, start, CHUNK.min(pictures.len() - start))?;
-            Ok(network.vision.forward(&chunk)?.detach())
-        })
-        .collect::<candle_core::Result<Vec<Tensor>>>()?;
+    let Some(features) = network.vision.forward_in_chunks(&pixels, &mut |_| ControlFlow::Continue(()))?
+    else {
+        return Ok(None);
+    };
     let footage = Footage {
-        features: &Tensor::cat(&features, 0)?,
+        features: &features,
         pixels: &pixels,
         secs: &footage.secs,
         sampled: &footage.sampled,

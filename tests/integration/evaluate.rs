@@ -5,7 +5,7 @@
 use std::num::NonZeroU32;
 
 use candle_core::Device;
-use loc3r::evaluate::{ClipOptions, ModelPredictor, Report, evaluate, prior_questions};
+use loc3r::evaluate::{ClipOptions, ModelPredictor, Report, evaluate, held_out, prior_questions};
 use loc3r::model::{Loc3rModel, ModelConfig};
 use loc3r::synth::QuestionOptions;
 
@@ -23,7 +23,9 @@ fn report() -> Report {
     };
     let prior = prior_questions(6, &options);
     let mut heard = Vec::new();
-    let report = evaluate(&mut predictor, CLIPS, &options, &prior, &mut |done| heard.push(done)).unwrap();
+    let report =
+        evaluate(&mut predictor, "rooms", held_out(CLIPS, &options), &prior, &mut |done| heard.push(done))
+            .unwrap();
     assert_eq!(heard, [1, 2, 3]);
     report
 }

@@ -62,7 +62,7 @@ fn clip(seed: u64) -> Clip {
         container: "mp4".to_owned(),
         warnings: Vec::new(),
     };
-    Clip { info, frames, between: Vec::new() }
+    Clip { info, frames, between: Vec::new(), token_points: None }
 }
 
 fn query(situation: Option<&str>, question: &str) -> Query {

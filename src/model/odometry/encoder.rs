@@ -15,6 +15,7 @@ use super::pyramid::{Plane, Pyramid};
 use super::view_fit::{View, camera_point, fit_view, up};
 use crate::geometry::{CameraPose, Orientation};
 use crate::model::camera::{ASSUMED_CAMERA_HEIGHT, CameraProgress};
+use crate::model::geometry_cue::pooled_points;
 
 /// Pairs of pictures that calibrate the focal length, at most.
 const FOCAL_PAIRS: usize = 100;
@@ -70,6 +71,13 @@ impl TrackedFrames {
             pose.pitch,
             pose.roll,
         )
+    }
+
+    /// Anchor-space points of a grid of `side` x `side` vision tokens, frame-major: the
+    /// confident mean of their cells.
+    pub fn token_points(&self, side: usize) -> Vec<Option<Vec3>> {
+        let (points, confidence) = (self.points.concat(), self.confidence.concat());
+        pooled_points(points.into_iter().zip(confidence), self.points.len(), side)
     }
 
     /// Camera tokens (F, width).

@@ -3,6 +3,7 @@
 
 mod vocabulary;
 
+pub use vocabulary::category_called;
 pub(super) use vocabulary::{activities, has_front, is_flat, is_seat, names, plural};
 
 use rand::Rng as _;

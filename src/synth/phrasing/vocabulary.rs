@@ -1,6 +1,7 @@
 //! What people call the things in a room and what they do with them.
 
 use crate::scene::Category;
+use crate::synth::CATEGORIES;
 
 /// Names of a category in the order of commonness; the first is the one used in answers.
 pub(in crate::synth) fn names(category: &Category) -> Vec<&str> {
@@ -21,7 +22,7 @@ pub(in crate::synth) fn names(category: &Category) -> Vec<&str> {
         "monitor" => &["monitor", "computer monitor", "screen"],
         "laptop" => &["laptop", "notebook"],
         "fridge" => &["fridge", "refrigerator"],
-        "stove" => &["stove", "cooker"],
+        "stove" => &["stove", "cooker", "oven"],
         "microwave" => &["microwave", "microwave oven"],
         "bathtub" => &["bathtub", "tub"],
         "washing machine" => &["washing machine", "washer"],
@@ -34,7 +35,7 @@ pub(in crate::synth) fn names(category: &Category) -> Vec<&str> {
         "picture" => &["picture", "painting"],
         "clock" => &["clock", "wall clock"],
         "radiator" => &["radiator", "heater"],
-        "bin" => &["bin", "trash can", "waste bin"],
+        "bin" => &["bin", "trash can", "waste bin", "trash bin"],
         "pillow" => &["pillow", "cushion"],
         "box" => &["box", "cardboard box"],
         "backpack" => &["backpack", "rucksack"],
@@ -42,6 +43,15 @@ pub(in crate::synth) fn names(category: &Category) -> Vec<&str> {
         other => return vec![other],
     };
     synonyms.to_vec()
+}
+
+/// The generator's name of what people call `name`; `None` for what it does not furnish with.
+pub fn category_called(name: &str) -> Option<&'static str> {
+    let name = name.trim().to_lowercase();
+    CATEGORIES
+        .iter()
+        .copied()
+        .find(|category| names(&Category::new(category)).iter().any(|known| known.to_lowercase() == name))
 }
 
 /// What somebody does at a thing, as ("cooking at {}", "cook at {}"): the braces stand
@@ -201,6 +211,14 @@ mod tests {
         ] {
             assert_eq!(plural(one), many);
         }
+    }
+
+    #[test]
+    fn things_are_found_by_any_of_their_names() {
+        assert_eq!(category_called("Couch"), Some("sofa"));
+        assert_eq!(category_called("trash bin"), Some("bin"));
+        assert_eq!(category_called("door"), Some("door"));
+        assert_eq!(category_called("guitar"), None);
     }
 
     #[test]

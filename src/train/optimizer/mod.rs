@@ -69,8 +69,9 @@ pub struct AdamWConfig {
     pub clip_norm: Option<f64>,
     /// Also decay biases, norms (rank below 2) and embeddings.
     pub decay_all: bool,
-    /// The matrices of hidden layers take Muon steps.
-    pub muon: bool,
+    /// Size of the Muon steps that the matrices of hidden layers take: 0.2 makes them as
+    /// large as those of AdamW; 0 lets AdamW take them.
+    pub muon: f64,
 }
 
 impl Default for AdamWConfig {
@@ -82,7 +83,7 @@ impl Default for AdamWConfig {
             weight_decay: 0.02,
             clip_norm: Some(1.0),
             decay_all: false,
-            muon: false,
+            muon: 0.0,
         }
     }
 }
@@ -136,7 +137,7 @@ impl AdamW {
             .map(|(name, var)| {
                 let decays = config.decay_all || (var.rank() >= 2 && !name.contains("embed"));
                 let weight_decay = if decays { config.weight_decay } else { 0.0 };
-                let muon = config.muon && muon::applies(&name, &var);
+                let muon = config.muon > 0.0 && muon::applies(&name, &var);
                 let moments =
                     if muon { Moments::Muon { momentum: zeros(&var)? } } else { Moments::zeros(&var)? };
                 Ok(Parameter { name, var, learning_rate_scale: 1.0, weight_decay, moments, gradient: None })
@@ -386,7 +387,7 @@ impl Parameter {
             Moments::Host { first, second } => fused_step(&self.var, gradient, first, second, update),
             Moments::Device { first, second } => composed_step(&self.var, gradient, first, second, update),
             Moments::Muon { momentum } => {
-                muon::step(&self.var, gradient, momentum, learning_rate, update.keep)
+                muon::step(&self.var, gradient, momentum, learning_rate * config.muon, update.keep)
             }
         }
     }

@@ -1,14 +1,11 @@
 //! Muon: momentum whose matrix is replaced by the nearest semi-orthogonal one, so
 //! that all directions of a weight learn at the same pace (Jordan et al., 2024,
-//! "Muon: an optimizer for hidden layers"). Steps are scaled to the size of AdamW's
-//! (Liu et al., arXiv 2502.16982, section 2.2), so its learning rate and weight decay
-//! carry over.
+//! "Muon: an optimizer for hidden layers"). The size of a step does not depend on the
+//! shape (Liu et al., arXiv 2502.16982, section 2.2).
 
 use candle_core::{DType, Result, Tensor, Var};
 
 const MOMENTUM: f64 = 0.95;
-/// Root mean square of an AdamW step relative to its learning rate.
-const ADAMW_RMS: f64 = 0.2;
 /// Part of the names of weights in stacked layers. Embeddings, projectors and heads, whose
 /// rows or columns differ in how often they matter, are better off with AdamW.
 const HIDDEN: &str = ".layers.";
@@ -22,21 +19,15 @@ pub(super) fn applies(name: &str, var: &Var) -> bool {
 }
 
 /// One step: `momentum` takes the gradient up, the variable is multiplied with `keep`
-/// and moves along the orthogonalised momentum. Clipping needs no regard: only the
+/// and moves along the orthogonalised momentum by `size` (root mean square). Clipping needs no regard: only the
 /// direction counts.
-pub(super) fn step(
-    var: &Var,
-    gradient: &Tensor,
-    momentum: &mut Tensor,
-    learning_rate: f64,
-    keep: f64,
-) -> Result<()> {
+pub(super) fn step(var: &Var, gradient: &Tensor, momentum: &mut Tensor, size: f64, keep: f64) -> Result<()> {
     let gradient = gradient.to_dtype(DType::F32)?;
     *momentum = ((&*momentum * MOMENTUM)? + (&gradient * (1.0 - MOMENTUM))?)?;
     // Nesterov's look ahead.
     let ahead = ((&*momentum * MOMENTUM)? + (&gradient * (1.0 - MOMENTUM))?)?;
     let (rows, columns) = ahead.dims2()?;
-    let scale = learning_rate * ADAMW_RMS * (rows.max(columns) as f64).sqrt();
+    let scale = size * (rows.max(columns) as f64).sqrt();
     let change = (orthogonalized(&ahead)? * scale)?;
     let kept = (var.as_tensor().detach().to_dtype(DType::F32)? * keep)?;
     var.set(&(kept - change)?.to_dtype(var.dtype())?)
@@ -89,10 +80,10 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_as_long_as_one_of_adamw() {
+    fn a_step_is_as_long_as_asked_for() {
         let var = Var::zeros((64, 96), DType::F32, &Device::Cpu).unwrap();
         let mut momentum = Tensor::zeros((64, 96), DType::F32, &Device::Cpu).unwrap();
-        step(&var, &matrix(64, 96), &mut momentum, 1e-3, 1.0).unwrap();
+        step(&var, &matrix(64, 96), &mut momentum, 2e-4, 1.0).unwrap();
         let rms = var.sqr().unwrap().mean_all().unwrap().sqrt().unwrap().to_scalar::<f32>().unwrap();
         assert!((1e-4..3e-4).contains(&rms), "{rms}");
     }

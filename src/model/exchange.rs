@@ -1,0 +1,103 @@
+//! What goes into a [`Loc3rModel`] and what comes out, as plain values.
+
+use glam::Vec3;
+
+use crate::qa::{Situation, SituationEstimate};
+use crate::scene::{CameraEstimate, PointCloud};
+use crate::video::{Frame, VideoInfo};
+
+#[cfg(doc)]
+use super::Loc3rModel;
+
+/// The sampled frames of a video.
+#[derive(Debug, Clone)]
+pub struct Clip {
+    /// Facts about the video.
+    pub info: VideoInfo,
+    /// Sampled frames in presentation order: upright, full size.
+    pub frames: Vec<Frame>,
+    /// Frames between them for camera encoders that follow the video
+    /// ([`Loc3rModel::spacing`]); they may be as small as the model's own pictures.
+    pub between: Vec<Frame>,
+    /// True anchor-space points of the vision tokens, frame-major, for models with a
+    /// geometry cue; `None` lets these use what the camera encoder estimates.
+    pub token_points: Option<Vec<Option<Vec3>>>,
+}
+
+/// Progress of [`Loc3rModel::encode_video`].
+#[derive(Debug, Clone, Copy)]
+pub enum VideoStep<'a> {
+    /// Frames through the vision tower.
+    Vision {
+        /// Frames done.
+        done: usize,
+        /// Frames in all.
+        total: usize,
+    },
+    /// Frames through the camera encoder.
+    Camera {
+        /// Frames done.
+        done: usize,
+        /// Frames in all.
+        total: usize,
+    },
+    /// Poses and dense points are known.
+    Cameras(&'a [CameraEstimate], &'a PointCloud),
+    /// Tokens through the language model.
+    Prefill {
+        /// Tokens done.
+        done: usize,
+        /// Tokens in all.
+        total: usize,
+    },
+}
+
+/// One question.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Query {
+    /// Where the person is and looks, in words.
+    pub situation: Option<String>,
+    /// What is asked.
+    pub question: String,
+    /// Options of a multiple-choice question, without letters.
+    pub choices: Vec<String>,
+    /// A situation set by hand: the reply's estimate says exactly this. The words that
+    /// describe it are the caller's, in `situation`.
+    pub placed: Option<Situation>,
+    /// Longest answer, tokens.
+    pub max_new_tokens: usize,
+}
+
+/// Progress of [`Loc3rModel::ask`].
+#[derive(Debug, Clone, Copy)]
+pub enum ReplyStep<'a> {
+    /// The prompt went through the language model.
+    Prefilled,
+    /// `<Pos>` and `<Ori>` are read.
+    Situation(&'a SituationEstimate),
+    /// More of the answer; empty while a character is incomplete.
+    Piece(&'a str),
+}
+
+/// A finished answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    /// Where the model thinks the person is, or where it was placed.
+    pub estimate: SituationEstimate,
+    /// The answer.
+    pub text: String,
+    /// Mean probability of the answer's tokens.
+    pub confidence: f32,
+    /// The full prompt with a placeholder for the video.
+    pub prompt: String,
+    /// Tokens of the prompt, video included.
+    pub prompt_tokens: usize,
+    /// Those of them that were computed before.
+    pub reused_tokens: usize,
+    /// Tokens of the answer.
+    pub generated_tokens: usize,
+    /// Milliseconds for the new tokens of the prompt.
+    pub prefill_ms: f64,
+    /// Milliseconds for the answer.
+    pub generate_ms: f64,
+}
