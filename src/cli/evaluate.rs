@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::output;
 use crate::dataset::read_real_rooms;
+use crate::evaluate::plots::{calibration, error_by_sigma};
 use crate::evaluate::real_rooms::{Unknown, real_clip};
 use crate::evaluate::{ClipOptions, Metric, ModelPredictor, Report, evaluate, held_out, prior_questions};
 use crate::synth::QuestionOptions;
@@ -35,6 +36,9 @@ pub(super) struct EvaluateArgs {
     /// and answers in people's own words; a walk through each is rendered.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["benchmark", "count"])]
     layouts: Option<PathBuf>,
+    /// Writes charts to a folder: calibration.svg and error_by_sigma.svg.
+    #[arg(long, value_name = "DIR")]
+    plots: Option<PathBuf>,
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -129,6 +133,15 @@ pub(super) fn run(args: EvaluateArgs) -> anyhow::Result<ExitCode> {
             report
         }
     };
+    if let (Some(folder), Some(column)) = (&args.plots, report.columns.first()) {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        for (name, chart) in
+            [("calibration", calibration(column)), ("error_by_sigma", error_by_sigma(column))]
+        {
+            let path = folder.join(format!("{name}.svg"));
+            std::fs::write(&path, chart.svg()).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+    }
     if args.json {
         output::result(&serde_json::to_string_pretty(&report.json())?);
     } else {
@@ -141,7 +154,7 @@ pub(super) fn run(args: EvaluateArgs) -> anyhow::Result<ExitCode> {
     Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-fn progress(clips: u64) -> ProgressBar {
+pub(super) fn progress(clips: u64) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(clips), ProgressDrawTarget::stderr_with_hz(2));
     match ProgressStyle::with_template("evaluate {wide_bar} {pos}/{len} clips {eta}") {
         Ok(style) => bar.with_style(style),

@@ -1,8 +1,10 @@
 //! The command line: one file per subcommand, each arguments -> one library call -> printed result.
 
+mod ablation;
 mod ask;
 mod bench;
 mod conversation;
+mod curves;
 mod evaluate;
 mod export;
 mod inspect;

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 
+use super::ablation::{self, Extent};
+use super::curves::draw_curves;
 use super::output;
 use super::progress::TrainProgress;
 use crate::train::export::export;
@@ -39,6 +41,17 @@ pub(super) struct TrainArgs {
     /// Takes finished stages from another run folder, as in --from tower=runs/a; may be repeated.
     #[arg(long, value_name = "STAGE=RUN")]
     from: Vec<String>,
+    /// Instead of one model, trains and measures every model of the comparison that shows
+    /// what each part of the objective does; the table is RUN/README.md. Stopped at any
+    /// moment, the same command goes on.
+    #[arg(long, conflicts_with_all = ["resume", "export"])]
+    ablation: bool,
+    /// Runs of every model of the ablation.
+    #[arg(long, value_name = "N", default_value_t = 2, requires = "ablation", value_parser = clap::value_parser!(u64).range(1..=16))]
+    seeds: u64,
+    /// Held-out clips that every model of the ablation is measured on.
+    #[arg(long, value_name = "N", default_value_t = 100, requires = "ablation", value_parser = clap::value_parser!(u64).range(1..=500))]
+    clips: u64,
     /// Where the trained model is written [default: RUN/model].
     #[arg(long, value_name = "FOLDER")]
     export: Option<PathBuf>,
@@ -54,6 +67,15 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let out = args.out.context("--out RUN names the folder of the run")?;
+    let from = args.from.iter().map(|text| adopted(text)).collect::<anyhow::Result<Vec<_>>>()?;
+    if args.ablation {
+        let mut progress = TrainProgress::default();
+        let extent = Extent { seeds: args.seeds, clips: args.clips };
+        let observer = &mut |event: &TrainEvent| progress.show(event);
+        let table = ablation::run(&config, &out, &from, extent, &stop_on_ctrl_c()?, observer)?;
+        output::result(&table);
+        return Ok(ExitCode::SUCCESS);
+    }
     let (run, config) = if args.resume && RunDir::at(&out).config_path().exists() {
         let (run, stored) = RunDir::open(&out)?;
         let config = adjusted(&stored, &args.set, args.steps)?;
@@ -64,15 +86,13 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
     } else {
         (RunDir::create(&out, &config)?, config)
     };
-    for assignment in &args.from {
-        let (stage, folder) = assignment.split_once('=').context("--from needs STAGE=RUN")?;
-        let kind =
-            stage_kind(stage).with_context(|| format!("{stage:?} is no stage: tower, camera or joint"))?;
-        pipeline::adopt_stage(&run, folder.as_ref(), kind)?;
+    for (kind, folder) in &from {
+        pipeline::adopt_stage(&run, folder, *kind)?;
     }
     let mut progress = TrainProgress::default();
     let outcome =
         pipeline::train(&run, &config, &stop_on_ctrl_c()?, &mut |event: &TrainEvent| progress.show(event));
+    draw_curves(&run)?;
     if let Err(TrainError::Stopped { stage, step }) = outcome {
         drop(progress);
         bail!(
@@ -88,6 +108,13 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
     }
     output::result(&run.path().display().to_string());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads "STAGE=RUN".
+fn adopted(text: &str) -> anyhow::Result<(StageKind, PathBuf)> {
+    let (stage, folder) = text.split_once('=').context("--from needs STAGE=RUN")?;
+    let kind = stage_kind(stage).with_context(|| format!("{stage:?} is no stage: tower, camera or joint"))?;
+    Ok((kind, folder.into()))
 }
 
 /// A flag that Ctrl-C raises: the step in hand is finished and saved. A second Ctrl-C

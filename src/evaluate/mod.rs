@@ -8,10 +8,13 @@ pub mod answers;
 pub mod baselines;
 mod benchmark;
 mod bootstrap;
+pub mod chart;
+mod comparison;
 pub mod geometry;
 #[cfg(test)]
 mod golden;
 mod localization;
+pub mod plots;
 mod predictor;
 pub mod real_rooms;
 mod report;
@@ -22,7 +25,7 @@ pub use benchmark::{BenchmarkClip, ClipOptions, Tier};
 pub use bootstrap::{Interval, Statistic, interval};
 pub use localization::{LocalizationError, LocalizationScores};
 pub use predictor::{AnswerGuess, ModelPredictor, PoseGuess, Prediction, Predictor};
-pub use report::{Column, Report, Score};
+pub use report::{Column, Grouping, Report, Score};
 pub use score::{ClipFacts, Metric, Value, values_of};
 
 use rayon::prelude::*;

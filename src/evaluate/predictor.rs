@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::time::Instant;
 
 use candle_core::Device;
 
@@ -58,6 +59,9 @@ pub trait Predictor {
 pub struct ModelPredictor {
     model: Loc3rModel,
     true_points: bool,
+    /// Seconds spent so far, and on how many.
+    encoding: (f64, u32),
+    answering: (f64, u32),
 }
 
 impl ModelPredictor {
@@ -71,13 +75,19 @@ impl ModelPredictor {
 
     /// Takes a model that is already in memory.
     pub fn new(model: Loc3rModel) -> Self {
-        Self { model, true_points: false }
+        Self { model, true_points: false, encoding: (0.0, 0), answering: (0.0, 0) }
     }
 
     /// Gives a model with a geometry cue the true points instead of its own estimates.
     #[must_use]
     pub fn with_true_points(self) -> Self {
         Self { true_points: true, ..self }
+    }
+
+    /// Mean seconds it took so far to read a clip, and to answer a question.
+    pub fn mean_secs(&self) -> (f64, f64) {
+        let mean = |(secs, count): (f64, u32)| secs / f64::from(count.max(1));
+        (mean(self.encoding), mean(self.answering))
     }
 
     /// Frames it looks at, how closely it follows the video between them, and the side
@@ -103,7 +113,10 @@ impl Predictor for ModelPredictor {
             between: clip.between.clone(),
             token_points: self.true_points.then(|| clip.token_points((side, side))),
         };
+        let started = Instant::now();
         let video = self.model.encode_video(&shown, &mut |_| ControlFlow::Continue(()))?;
+        self.encoding = (self.encoding.0 + started.elapsed().as_secs_f64(), self.encoding.1 + 1);
+        let started = Instant::now();
         let mut answers = Vec::with_capacity(clip.questions.len());
         for question in &clip.questions {
             let asked = &question.labeled.question;
@@ -121,6 +134,8 @@ impl Predictor for ModelPredictor {
                 text: Some(reply.text),
             });
         }
+        self.answering.0 += started.elapsed().as_secs_f64();
+        self.answering.1 += answers.len() as u32;
         Ok(Prediction { layout: Some(video.layout), cameras: video.cameras, answers })
     }
 }

@@ -199,27 +199,78 @@ impl Report {
     /// Per breakdown its groups with the model's scores on them.
     fn breakdowns(&self) -> Vec<(&'static str, Vec<(String, Vec<Option<Score>>)>)> {
         let Some(model) = self.columns.first() else { return Vec::new() };
-        let facts = |value: &Value| self.clips.get(value.clip as usize).copied();
-        let kind = |value: &Value| value.kind.map(|kind| name_of(&kind));
-        let tier = |value: &Value| facts(value).map(|facts| name_of(&facts.tier));
-        let height = |value: &Value| {
-            facts(value)
-                .map(|f| bin(f.camera_height, [1.4, 1.6], ["below 1.4 m", "1.4-1.6 m", "above 1.6 m"]))
-        };
-        let coverage = |value: &Value| {
-            facts(value)
-                .map(|f| bin(f.coverage_deg, [180.0, 300.0], ["below 180°", "180-300°", "above 300°"]))
-        };
-        let distance = |value: &Value| {
-            value.path_distance.map(|d| bin(d, [0.5, 1.5], ["below 0.5 m", "0.5-1.5 m", "above 1.5 m"]))
-        };
-        vec![
-            ("question_types", grouped(model, kind)),
-            ("tiers", grouped(model, tier)),
-            ("camera_height", grouped(model, height)),
-            ("coverage", grouped(model, coverage)),
-            ("distance_to_path", grouped(model, distance)),
-        ]
+        Grouping::ALL.map(|grouping| (grouping.key(), self.grouped(model, grouping))).to_vec()
+    }
+
+    fn grouped(&self, column: &Column, grouping: Grouping) -> Vec<(String, Vec<Option<Score>>)> {
+        let names = self.groups(grouping);
+        let scored = names.into_iter().map(|name| {
+            let keep = |value: &Value| grouping.of(&self.clips, value).as_deref() == Some(&name);
+            let scores: Vec<Option<Score>> =
+                BROKEN_DOWN.iter().map(|metric| column.score(*metric, keep)).collect();
+            (name, scores)
+        });
+        scored.filter(|(_, scores)| scores.iter().any(Option::is_some)).collect()
+    }
+
+    /// Names of the groups that the values of any column fall into, sorted.
+    pub fn groups(&self, grouping: Grouping) -> Vec<String> {
+        let values = self.columns.iter().flat_map(|column| &column.values);
+        let names: BTreeSet<String> = values
+            .filter(|value| BROKEN_DOWN.contains(&value.metric))
+            .filter_map(|value| grouping.of(&self.clips, value))
+            .collect();
+        names.into_iter().collect()
+    }
+}
+
+/// What scores are broken down by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grouping {
+    /// Type of the question.
+    QuestionType,
+    /// How hard the scene is.
+    Tier,
+    /// Height of the first camera.
+    CameraHeight,
+    /// Width of all directions seen.
+    Coverage,
+    /// Distance from the described position to the camera path.
+    PathDistance,
+}
+
+impl Grouping {
+    /// All of them in the order of tables.
+    pub const ALL: [Self; 5] =
+        [Self::QuestionType, Self::Tier, Self::CameraHeight, Self::Coverage, Self::PathDistance];
+
+    /// Name in JSON and as the head of a table.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::QuestionType => "question_types",
+            Self::Tier => "tiers",
+            Self::CameraHeight => "camera_height",
+            Self::Coverage => "coverage",
+            Self::PathDistance => "distance_to_path",
+        }
+    }
+
+    /// The group of a value; `None` for values that this does not apply to.
+    pub fn of(self, clips: &[ClipFacts], value: &Value) -> Option<String> {
+        let facts = clips.get(value.clip as usize);
+        match self {
+            Self::QuestionType => value.kind.map(|kind| name_of(&kind)),
+            Self::Tier => facts.map(|facts| name_of(&facts.tier)),
+            Self::CameraHeight => {
+                facts.map(|f| bin(f.camera_height, [1.4, 1.6], ["below 1.4 m", "1.4-1.6 m", "above 1.6 m"]))
+            }
+            Self::Coverage => {
+                facts.map(|f| bin(f.coverage_deg, [180.0, 300.0], ["below 180°", "180-300°", "above 300°"]))
+            }
+            Self::PathDistance => {
+                value.path_distance.map(|d| bin(d, [0.5, 1.5], ["below 0.5 m", "0.5-1.5 m", "above 1.5 m"]))
+            }
+        }
     }
 }
 
@@ -231,29 +282,6 @@ const BROKEN_DOWN: [Metric; 5] = [
     Metric::ChoiceAccuracy,
     Metric::MeanRelativeAccuracy,
 ];
-
-fn grouped(
-    column: &Column,
-    group_of: impl Fn(&Value) -> Option<String>,
-) -> Vec<(String, Vec<Option<Score>>)> {
-    let mut names: Vec<String> = Vec::new();
-    for value in column.values.iter().filter(|value| BROKEN_DOWN.contains(&value.metric)) {
-        if let Some(name) = group_of(value)
-            && !names.contains(&name)
-        {
-            names.push(name);
-        }
-    }
-    names.sort();
-    names
-        .into_iter()
-        .map(|name| {
-            let keep = |value: &Value| group_of(value).as_deref() == Some(&name);
-            let scores = BROKEN_DOWN.iter().map(|metric| column.score(*metric, keep)).collect();
-            (name, scores)
-        })
-        .collect()
-}
 
 fn name_of(value: &impl serde::Serialize) -> String {
     match serde_json::to_value(value) {
@@ -279,7 +307,7 @@ fn round(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }
 
-fn cell(score: Option<&Score>, with_interval: bool) -> String {
+pub(super) fn cell(score: Option<&Score>, with_interval: bool) -> String {
     match score {
         None => "-".to_owned(),
         Some(score) if with_interval => {
@@ -290,7 +318,7 @@ fn cell(score: Option<&Score>, with_interval: bool) -> String {
 }
 
 /// Rows of cells as an aligned Markdown table; the first row is the head.
-fn markdown(rows: &[Vec<String>]) -> String {
+pub(super) fn markdown(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)

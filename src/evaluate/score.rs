@@ -136,6 +136,26 @@ impl Metric {
         }
     }
 
+    /// Whether it tells how well described positions and headings are found.
+    pub fn is_localization(self) -> bool {
+        matches!(
+            self,
+            Self::Acc05m
+                | Self::Acc1m
+                | Self::Acc15deg
+                | Self::Acc30deg
+                | Self::PositionMedianM
+                | Self::OrientationMedianDeg
+                | Self::Within1Sigma
+                | Self::Within2Sigma
+        )
+    }
+
+    /// Whether it tells how well vision tokens are laid out.
+    pub fn is_layout(self) -> bool {
+        matches!(self, Self::LayoutMedianM | Self::LayoutWithin1Sigma | Self::LayoutWithin2Sigma)
+    }
+
     /// How values are summed up.
     pub fn statistic(self) -> Statistic {
         match self {
@@ -151,7 +171,7 @@ impl Metric {
 }
 
 /// One measured value.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Value {
     /// Of what.
     pub metric: Metric,
@@ -163,12 +183,12 @@ pub struct Value {
     pub kind: Option<QuestionKind>,
     /// Distance from the described position to the camera path, metres, for poses.
     pub path_distance: Option<f32>,
-    /// Spread that came with a position, metres.
+    /// Spread that came with a position, metres; for a token that along its error.
     pub sigma: Option<f32>,
 }
 
 /// What breakdowns need to know of a clip.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ClipFacts {
     /// How hard it is.
     pub tier: Tier,
@@ -225,7 +245,8 @@ impl Values {
         if let Some(layout) = &prediction.layout {
             let grid = (usize::from(layout.grid.0), usize::from(layout.grid.1));
             for error in layout_errors(layout, &clip.layout_targets(grid)) {
-                self.push(Metric::LayoutMedianM, error.metres);
+                let sigma = (error.metres / error.sigmas.max(f64::MIN_POSITIVE)) as f32;
+                self.push(Metric::LayoutMedianM, error.metres).sigma = sigma.is_finite().then_some(sigma);
                 self.push(Metric::LayoutWithin1Sigma, hit(error.sigmas <= 1.0));
                 self.push(Metric::LayoutWithin2Sigma, hit(error.sigmas <= 2.0));
             }

@@ -207,24 +207,19 @@ impl Qwen2 {
         Ok(HiddenStates { last: self.norm.forward(&x)?, unnormed: x, tapped })
     }
 
-    /// Attention scores before the softmax, (heads, n, P), of rows (n, h) that enter layer
-    /// `layer` (counted from 0) at `positions`, over cached `keys` (key heads, P, d) of
-    /// that layer.
+    /// Queries (heads, n, d) after RoPE, scaled so that their products with keys are
+    /// attention scores, of rows (n, h) that enter layer `layer` (counted from 0) at
+    /// `positions`.
     ///
     /// # Errors
     /// When there is no such layer.
-    pub fn attention_scores(
-        &self,
-        layer: usize,
-        rows: &Tensor,
-        positions: &[u32],
-        keys: &Tensor,
-    ) -> Result<Tensor> {
+    pub fn queries(&self, layer: usize, rows: &Tensor, positions: &[u32]) -> Result<Tensor> {
         let Some(layer) = self.layers.get(layer) else {
             candle_core::bail!("there is no layer {layer}, the decoder has {}", self.layers.len())
         };
         let (cos, sin) = self.angles(positions.iter().copied(), rows.device())?;
-        layer.scores(&rows.unsqueeze(0)?, (&cos, &sin), keys)
+        let queries = layer.query.forward(&layer.input_norm.forward(&rows.unsqueeze(0)?)?)?;
+        ops::rope(&split_heads(&queries, layer.heads)?, &cos, &sin)?.squeeze(0)? * layer.scale
     }
 
     /// Hidden rows (.., h) to logits (.., vocabulary).
@@ -291,17 +286,6 @@ impl Qwen2Layer {
             key_heads: config.num_key_value_heads,
             scale: 1.0 / (config.head_dim() as f64).sqrt(),
         })
-    }
-
-    /// Scores (H, n, P) of new rows (1, n, h) over cached keys (G, P, d).
-    fn scores(&self, x: &Tensor, (cos, sin): (&Tensor, &Tensor), keys: &Tensor) -> Result<Tensor> {
-        let queries = self.query.forward(&self.input_norm.forward(x)?)?;
-        let q = ops::rope(&split_heads(&queries, self.heads)?, cos, sin)?.squeeze(0)?;
-        let (heads, rows, dim) = q.dims3()?;
-        let group = heads / self.key_heads;
-        let q = q.reshape((self.key_heads, group * rows, dim))?;
-        let scores = q.matmul(&keys.t()?.contiguous()?)?;
-        scores.reshape((heads, rows, keys.dim(1)?))? * self.scale
     }
 
     fn forward(

@@ -140,10 +140,10 @@ fn draw_pose(scene: &QuestionScene<'_>, rng: &mut ChaCha8Rng) -> Option<Drawn> {
         _ => Place::Middle,
     };
     let able: Vec<usize> = (0..count).filter(|&i| scene.seen(i) && can_anchor(scene, place, i)).collect();
-    let first = *able.choose(rng)?;
+    let first = salient(scene, &able, rng)?;
     let second = if place == Place::Between {
         let near = |i: &usize| *i != first && scene.gap(scene.center(first), *i) < 3.0;
-        *able.iter().copied().filter(near).collect::<Vec<_>>().choose(rng)?
+        salient(scene, &able.iter().copied().filter(near).collect::<Vec<_>>(), rng)?
     } else {
         first
     };
@@ -196,7 +196,12 @@ fn draw_target(
             && (place != Place::On || turned(0.9, own))
             && (place != Place::Front || !turned(0.7, to_anchor))
     };
-    (0..scene.objects.len()).filter(fits).collect::<Vec<_>>().choose(rng).copied()
+    salient(scene, &(0..scene.objects.len()).filter(fits).collect::<Vec<_>>(), rng)
+}
+
+/// One of `objects`, more likely one that stands out.
+fn salient(scene: &QuestionScene<'_>, objects: &[usize], rng: &mut ChaCha8Rng) -> Option<usize> {
+    objects.choose_weighted(rng, |&object| scene.salience(object)).ok().copied()
 }
 
 fn can_anchor(scene: &QuestionScene<'_>, place: Place, object: usize) -> bool {
@@ -435,5 +440,5 @@ fn draw_cue(
             (square || rng.random_bool(0.3)).then_some((kind, i))
         })
         .collect();
-    able.choose(rng).copied()
+    able.choose_weighted(rng, |(_, object)| scene.salience(*object)).ok().copied()
 }

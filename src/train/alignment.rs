@@ -143,7 +143,7 @@ mod tests {
             point: vec![Vec3::ZERO; 16],
             planar: PlanarPose::IDENTITY,
             view: [0.0; 5],
-            targets: Vec::new(),
+            token_points: Vec::new(),
         };
         let shares = word_shares(&view, 2);
         let width = words().count();

@@ -211,11 +211,20 @@ pub struct JointConfig {
     pub mention_layer: usize,
     /// First steps, in which the projector alone learns the words of what tokens show.
     pub word_steps: u64,
-    /// Query projections start as this multiple of the key projections, so that like
-    /// attends to like; 0 starts them apart.
+    /// Query projections of the pointing layer start as this multiple of its key
+    /// projections, so that like attends to like; 0 starts them apart. In all layers it
+    /// keeps tokens from finding the camera token of their frame.
     pub match_gain: f64,
     /// Loss weights.
     pub weights: JointWeights,
+}
+
+impl JointConfig {
+    /// The layer in which nouns attend to what they name, counted from 0: the one before
+    /// they are read.
+    pub fn pointing_layer(&self) -> usize {
+        self.mention_layer.saturating_sub(1)
+    }
 }
 
 impl TrainConfig {
@@ -276,8 +285,14 @@ impl TrainConfig {
 
     fn validate(&self) -> Result<(), TrainError> {
         let seeds = self.validation.first_seed + self.validation.clips;
+        let model = crate::model::ModelConfig::preset(&self.model);
+        let layers = model.as_ref().map_or(0, |model| model.language.num_hidden_layers);
         let rules = [
-            (crate::model::ModelConfig::preset(&self.model).is_some(), "model must name a model preset"),
+            (model.is_some(), "model must name a model preset"),
+            (
+                (1..=layers).contains(&self.joint.mention_layer),
+                "joint.mention_layer must be one of the language model's layers, counted from 1",
+            ),
             (
                 seeds <= crate::synth::HELD_OUT_SEEDS,
                 "validation.first_seed reaches into the seeds kept for evaluation",

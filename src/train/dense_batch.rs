@@ -2,6 +2,7 @@
 //!
 //! Shapes: F frames, n cells a frame.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
@@ -20,6 +21,8 @@ pub struct DenseBatch {
     pub pixels: Tensor,
     /// Category class per cell, (F n) i64.
     pub category: Tensor,
+    /// How much the category of a cell counts, (F n); see [`cell_weights`].
+    pub category_weight: Tensor,
     /// Colour class per cell, (F n) i64; [`IGNORED_LABEL`] where none applies.
     pub color: Tensor,
     /// Levelled points (F, n, 3), 0 where unknown.
@@ -74,6 +77,7 @@ pub fn dense_batch(
     let frames = views.len();
     let pictures: Vec<&[u8]> = views.iter().map(|view| view.rgb.as_slice()).collect();
     let category: Vec<i64> = views.iter().flat_map(|view| &view.category).map(|&c| i64::from(c)).collect();
+    let weights: Vec<f32> = views.iter().flat_map(|view| cell_weights(view)).collect();
     let color: Vec<i64> = views
         .iter()
         .flat_map(|view| &view.color)
@@ -85,10 +89,22 @@ pub fn dense_batch(
     Ok(DenseBatch {
         pixels: pixel_tensor(&pictures, image_size, augment, &device)?,
         category: Tensor::from_vec(category, frames * cells, &device)?,
+        category_weight: Tensor::from_vec(weights, frames * cells, &device)?,
         color: Tensor::from_vec(color, frames * cells, &device)?,
         point: Tensor::from_vec(point, (frames, cells, 3), &device)?,
         point_known: Tensor::from_vec(known, (frames, cells, 1), &device)?,
     })
+}
+
+/// One over the root of the number of cells of the same thing in the view: walls and near
+/// furniture fill most of a picture, and what people name are things, not cells.
+fn cell_weights(view: &ClipView) -> Vec<f32> {
+    let things = || view.object.iter().zip(&view.category);
+    let mut counts: HashMap<(u16, u8), f32> = HashMap::new();
+    for (&object, &category) in things() {
+        *counts.entry((object, category)).or_default() += 1.0;
+    }
+    things().map(|(&object, &category)| 1.0 / counts[&(object, category)].sqrt()).collect()
 }
 
 #[cfg(test)]
@@ -108,7 +124,7 @@ mod tests {
             point: vec![Vec3::NAN, Vec3::new(0.5, 2.0, 1.0)],
             planar: PlanarPose::IDENTITY,
             view: [1.5, 0.0, 0.0, 0.0, 0.0],
-            targets: Vec::new(),
+            token_points: Vec::new(),
         };
         let clip = Clip { views: vec![view.clone(), view], ..Clip::default() };
         let batch = dense_batch(&[Arc::new(clip)], 4, None).unwrap();
@@ -119,5 +135,20 @@ mod tests {
         assert_eq!(known, [0.0, 1.0, 0.0, 1.0]);
         let points: Vec<f32> = batch.point.flatten_all().unwrap().to_vec1().unwrap();
         assert_eq!(points[..6], [0.0, 0.0, 0.0, 0.5, 2.0, 1.0]);
+    }
+
+    #[test]
+    fn a_thing_counts_by_the_root_of_its_size() {
+        let view = ClipView {
+            rgb: Vec::new(),
+            category: vec![1, 1, 1, 1, 5, 6],
+            color: vec![NO_CLASS; 6],
+            object: vec![NO_OBJECT, NO_OBJECT, NO_OBJECT, NO_OBJECT, 0, 1],
+            point: Vec::new(),
+            planar: PlanarPose::IDENTITY,
+            view: [0.0; 5],
+            token_points: Vec::new(),
+        };
+        assert_eq!(cell_weights(&view), [0.5, 0.5, 0.5, 0.5, 1.0, 1.0]);
     }
 }

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use super::clip::{Clip, ClipMaker, ViewChoice, is_object};
 use super::config::{DenseStageConfig, DenseWeights, TrainConfig};
 use super::dense_batch::{DenseBatch, DenseSource, dense_batch};
-use super::loss::cross_entropy;
+use super::loss::{cross_entropy, weighted_cross_entropy};
 use super::pool::{ClipPool, PoolRule};
 use super::stage::{Stage, StepLoss};
 use super::track_error::{TrackErrors, ViewErrors};
@@ -153,12 +153,14 @@ pub fn dense_loss(
 ) -> candle_core::Result<StepLoss> {
     let frames = dense.point.dim(0)?;
     let mut terms: Vec<(&'static str, Tensor, f64)> = Vec::new();
-    let classes = |logits: &Tensor, labels: &Tensor| cross_entropy(&logits.flatten(0, 1)?, labels);
     if weights.category > 0.0 {
-        terms.push(("category", classes(&dense.category, &batch.category)?, weights.category));
+        let logits = dense.category.flatten(0, 1)?;
+        let category = weighted_cross_entropy(&logits, &batch.category, &batch.category_weight)?;
+        terms.push(("category", category, weights.category));
     }
     if weights.color > 0.0 {
-        terms.push(("color", classes(&dense.color, &batch.color)?, weights.color));
+        let color = cross_entropy(&dense.color.flatten(0, 1)?, &batch.color)?;
+        terms.push(("color", color, weights.color));
     }
     if weights.point > 0.0 {
         let error = (&dense.point - &batch.point)?.abs()?;

@@ -21,7 +21,7 @@ use super::joint_batch::{JointBatch, JointSource, joint_batch};
 use super::joint_figures::JointFigures;
 use super::joint_sample::{JointSample, SampleMaker};
 use super::loss::{GaussianNll, OrientationLoss, cross_entropy};
-use super::pointing::{POINTING_HEADS, pointing_loss, points_right, wanted_attention};
+use super::pointing::{pointing_loss, pointing_scores, points_right, wanted_attention};
 use super::pool::{ClipPool, PoolRule};
 use super::stage::{Stage, StepLoss};
 use super::{Metrics, StageKind, TrainError, Variables};
@@ -60,7 +60,7 @@ pub struct JointOutput {
     pub middle: Tensor,
     /// Rows that enter the pointing layer, (S, h).
     pub entering: Tensor,
-    /// Keys of that layer over the rows before the questions, (B, G, P, d).
+    /// Keys of that layer over the rows before each question and its own, (B K, G, P + L, d).
     pub keys: Tensor,
     /// Which of those rows are patch tokens.
     pub patches: Vec<u32>,
@@ -109,13 +109,9 @@ impl JointStage {
         let head = network.language.embed(&head)?.broadcast_left(clips)?.squeeze(1)?;
         let mut cache = KvCache::new();
         let prefix = Tensor::cat(&[head, visual], 1)?;
-        let taps = [self.pointing_layer(), self.config.joint.mention_layer];
+        let taps = [self.config.joint.pointing_layer(), self.config.joint.mention_layer];
         let options = PassOptions { taps: &taps, ..PassOptions::default() };
         let hidden = network.language.forward_with(&prefix, &mut cache, options)?;
-        let Some((keys, _)) = cache.layer(self.pointing_layer()) else {
-            candle_core::bail!("joint.mention_layer is beyond the model's layers")
-        };
-        let keys = keys.clone();
         let start = self.head_ids.len() as u32;
         let patches: Vec<u32> = video.patches().into_iter().map(|offset| offset + start).collect();
         let of_patches =
@@ -126,40 +122,45 @@ impl JointStage {
         let mut cache = cache.expand(batch.copies)?;
         let suffix = network.language.embed(&batch.ids)?; // (B K, L, h)
         let hidden = network.language.forward_with(&suffix, &mut cache, options)?;
+        let Some((keys, _)) = cache.layer(self.config.joint.pointing_layer()) else {
+            candle_core::bail!("joint.mention_layer is beyond the model's layers")
+        };
+        let keys = keys.clone();
         let rows = network.head_rows(&hidden).flatten(0, 1)?;
         let middle = hidden.tapped.last().unwrap_or(&hidden.unnormed).flatten(0, 1)?;
         let entering = hidden.tapped.first().unwrap_or(&suffix).flatten(0, 1)?;
         Ok(JointOutput { vision: pooled, layout, early, rows, middle, entering, keys, patches })
     }
 
-    /// The layer before nouns are read, counted from 0.
-    fn pointing_layer(&self) -> usize {
-        self.config.joint.mention_layer.saturating_sub(1)
-    }
-
-    /// Scores of the pointing heads (H, n, P) of all nouns and what their attention should
-    /// be (n, P); `None` without nouns.
+    /// Scores of the pointing heads (H, n, P + L) of all nouns and what their attention
+    /// should be (n, P + L); `None` without nouns.
     fn pointing(
         &self,
         batch: &JointBatch,
         output: &JointOutput,
     ) -> candle_core::Result<Option<(Tensor, Tensor)>> {
-        let (_, _, prefix, _) = output.keys.dims4()?;
-        let length = batch.ids.dim(1)? as u32;
+        let (_, _, rows, _) = output.keys.dims4()?;
+        let length = batch.ids.dim(1)?;
+        let prefix = rows - length;
         let mut scores = Vec::new();
         for of_clip in batch.pointers.chunk_by(|a, b| a.clip == b.clip) {
-            let rows = of_clip.iter().map(|pointer| pointer.row);
-            let positions: Vec<u32> = rows.clone().map(|row| prefix as u32 + row % length).collect();
-            let rows = output.entering.index_select(&Tensor::from_iter(rows, &Device::Cpu)?, 0)?;
-            let keys = output.keys.get(of_clip[0].clip)?;
-            let language = &self.maker.network.language;
-            let all = language.attention_scores(self.pointing_layer(), &rows, &positions, &keys)?;
-            scores.push(all.narrow(0, 0, POINTING_HEADS.min(all.dim(0)?))?);
+            let entering = of_clip.iter().map(|pointer| pointer.row);
+            let entering = output.entering.index_select(&Tensor::from_iter(entering, &Device::Cpu)?, 0)?;
+            let first = of_clip[0].clip * batch.copies;
+            let nouns: Vec<(u32, u32)> = of_clip
+                .iter()
+                .map(|pointer| (pointer.row / length as u32 - first as u32, pointer.row % length as u32))
+                .collect();
+            let positions: Vec<u32> = nouns.iter().map(|noun| prefix as u32 + noun.1).collect();
+            let layer = self.config.joint.pointing_layer();
+            let queries = self.maker.network.language.queries(layer, &entering, &positions)?;
+            let keys = output.keys.narrow(0, first, batch.copies)?;
+            scores.push(pointing_scores(&queries, &keys, &nouns, prefix)?);
         }
         if scores.is_empty() {
             return Ok(None);
         }
-        let wanted = wanted_attention(&batch.pointers, &output.patches, prefix)?;
+        let wanted = wanted_attention(&batch.pointers, &output.patches, rows)?;
         Ok(Some((Tensor::cat(&scores, 1)?, wanted)))
     }
 

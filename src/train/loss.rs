@@ -218,6 +218,15 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
     crate::model::ops::cross_entropy(logits, labels, IGNORED_LABEL)
 }
 
+/// Cross entropy whose rows count by `weights` (rows), normalised by their sum. `logits`
+/// (rows, classes), `labels` (rows) i64, all valid.
+pub fn weighted_cross_entropy(logits: &Tensor, labels: &Tensor, weights: &Tensor) -> Result<Tensor> {
+    let likelihood = candle_nn::ops::log_softmax(logits, D::Minus1)?;
+    let of_labels = likelihood.gather(&labels.unsqueeze(1)?, 1)?.squeeze(1)?;
+    let total = weights.sum_all()?.maximum(f64::from(f32::MIN_POSITIVE))?;
+    (of_labels * weights)?.sum_all()?.div(&total)?.neg()
+}
+
 /// Weights of the objective; the defaults are the paper's.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

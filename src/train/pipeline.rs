@@ -115,7 +115,8 @@ pub fn train(
             StageKind::Joint => {
                 let gain = config.joint.match_gain;
                 if gain > 0.0 && run.progress(kind.name())?.is_none() {
-                    model.variables.start_queries_as_keys(&model.config.language, gain)?;
+                    let layer = config.joint.pointing_layer();
+                    model.variables.start_queries_as_keys(&model.config.language, layer, gain)?;
                 }
                 let maker = sample_maker(run, config, &model)?;
                 runner.run_stage(&JointStage::new(config, maker, &model.variables)?)?;

@@ -5,7 +5,11 @@
 //! compared with the tokens that show its object, each by its share. Without it a
 //! decoder that starts from nothing takes very long to find that words match tokens.
 //!
-//! Shapes: H heads, n nouns, P rows before the question (head of the prompt and video).
+//! A noun competes for its own attention with the words before it: most of all with
+//! itself, which nothing resembles more.
+//!
+//! Shapes: H heads, n nouns, P rows before the question (head of the prompt and video),
+//! L rows of a question, G key heads of width d.
 
 use candle_core::{D, Device, Tensor};
 
@@ -13,6 +17,9 @@ use super::clip::{ClipView, NO_OBJECT, tokens_over_cells};
 
 /// Heads that are told where to look; the others stay free.
 pub const POINTING_HEADS: usize = 2;
+
+/// Added to the scores of rows that a noun does not see.
+const UNSEEN: f32 = -1e9;
 
 /// A noun with the tokens that show what it names.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,8 +53,40 @@ pub fn tokens_showing(views: &[ClipView], pooled_grid: usize, objects: usize) ->
     shown
 }
 
-/// What the attention of the nouns `pointers` over the rows before the question should
-/// be, (n, P); `patches` are the rows of the vision tokens.
+/// Attention scores (H', n, P + L) of the first [`POINTING_HEADS`] heads of nouns of one clip.
+/// `queries` (H, n, d); `keys` (K, G, P + L, d) of the clip's K questions, whose first P rows
+/// are the same; `nouns` are each noun's question and place in it, behind which it sees nothing.
+pub fn pointing_scores(
+    queries: &Tensor,
+    keys: &Tensor,
+    nouns: &[(u32, u32)],
+    prefix: usize,
+) -> candle_core::Result<Tensor> {
+    let (all_heads, count, _) = queries.dims3()?;
+    let (_, groups, rows, _) = keys.dims4()?;
+    let heads = POINTING_HEADS.min(all_heads);
+    let queries = queries.narrow(0, 0, heads)?;
+    let group_of: Vec<u32> = (0..heads).map(|head| (head * groups / all_heads) as u32).collect();
+    let keys = keys.index_select(&Tensor::new(group_of, &Device::Cpu)?, 1)?;
+    let before = keys.narrow(0, 0, 1)?.squeeze(0)?.narrow(1, 0, prefix)?;
+    let over_video = queries.contiguous()?.matmul(&before.t()?.contiguous()?)?;
+
+    let questions: Vec<u32> = nouns.iter().map(|noun| noun.0).collect();
+    let length = rows - prefix;
+    let own = keys.narrow(2, prefix, length)?.contiguous()?;
+    let own = own.index_select(&Tensor::new(questions, &Device::Cpu)?, 0)?; // (n, H', L, d)
+    let each = queries.transpose(0, 1)?.unsqueeze(2)?.contiguous()?; // (n, H', 1, d)
+    let over_words = each.matmul(&own.t()?.contiguous()?)?.squeeze(2)?.transpose(0, 1)?;
+    let hidden: Vec<f32> = nouns
+        .iter()
+        .flat_map(|noun| (0..length as u32).map(move |at| if at > noun.1 { UNSEEN } else { 0.0 }))
+        .collect();
+    let hidden = Tensor::from_vec(hidden, (1, count, length), &Device::Cpu)?;
+    Tensor::cat(&[over_video, over_words.broadcast_add(&hidden)?], 2)
+}
+
+/// What the attention of the nouns `pointers` over `rows` rows, those before the question
+/// and its own, should be, (n, rows); `patches` are the rows of the vision tokens.
 pub fn wanted_attention(pointers: &[Pointer], patches: &[u32], rows: usize) -> candle_core::Result<Tensor> {
     let mut wanted = vec![0f32; pointers.len() * rows];
     for (pointer, wanted) in pointers.iter().zip(wanted.chunks_mut(rows)) {
@@ -61,7 +100,7 @@ pub fn wanted_attention(pointers: &[Pointer], patches: &[u32], rows: usize) -> c
     Tensor::from_vec(wanted, (pointers.len(), rows), &Device::Cpu)
 }
 
-/// Cross entropy of attention scores (H, n, P) and what the attention should be, (n, P).
+/// Cross entropy of attention scores (H, n, R) and what the attention should be, (n, R).
 pub fn pointing_loss(scores: &Tensor, wanted: &Tensor) -> candle_core::Result<Tensor> {
     let likelihood = candle_nn::ops::log_softmax(scores, D::Minus1)?;
     likelihood.broadcast_mul(wanted)?.sum(D::Minus1)?.mean_all()?.neg()
@@ -89,7 +128,7 @@ mod tests {
             point: Vec::new(),
             planar: PlanarPose::IDENTITY,
             view: [0.0; 5],
-            targets: Vec::new(),
+            token_points: Vec::new(),
         }
     }
 
@@ -103,6 +142,20 @@ mod tests {
         assert_eq!(shown[0], [(2, 1.0), (3, 1.0), (6, 0.25)]);
         assert_eq!(shown[1], [(0, 0.75), (5, 0.25)]);
         assert!(shown[2].is_empty());
+    }
+
+    #[test]
+    fn nouns_compete_with_the_words_before_them() {
+        // One head of width 1; two video rows; two questions of two rows.
+        let queries = Tensor::new(&[[[1f32], [1.0]]], &Device::Cpu).unwrap();
+        let keys =
+            Tensor::new(&[[[[1f32], [2.0], [3.0], [4.0]]], [[[1.0], [2.0], [5.0], [6.0]]]], &Device::Cpu)
+                .unwrap();
+        let scores = pointing_scores(&queries, &keys, &[(0, 0), (1, 1)], 2).unwrap();
+        let scores = scores.squeeze(0).unwrap().to_vec2::<f32>().unwrap();
+        assert_eq!(scores[0][..3], [1.0, 2.0, 3.0]);
+        assert!(scores[0][3] < -1e8);
+        assert_eq!(scores[1], [1.0, 2.0, 5.0, 6.0]);
     }
 
     #[test]

@@ -228,9 +228,11 @@ impl RunDir {
         Ok(())
     }
 
-    /// Loads the moments of a stage's checkpoint.
+    /// Loads the moments of a stage's checkpoint; they stay fresh where the file was deleted,
+    /// as after a change of the optimiser.
     pub fn load_optimizer(&self, stage: &str, optimizer: &mut AdamW) -> Result<(), TrainError> {
-        Ok(optimizer.load(&self.checkpoint(stage).join("optimizer.safetensors"))?)
+        let path = self.checkpoint(stage).join("optimizer.safetensors");
+        if path.exists() { Ok(optimizer.load(&path)?) } else { Ok(()) }
     }
 
     /// A run killed between the two renames of [`Self::save`] left its checkpoint as `.old`.

@@ -42,23 +42,23 @@ impl Variables {
         map.iter().map(|(name, var)| (name.clone(), var.clone())).collect()
     }
 
-    /// Sets the query projections of the language model to `gain` times its key
-    /// projections (each head to those of the keys it reads): rows attend to rows like
-    /// themselves before any matching has been learned.
-    pub fn start_queries_as_keys(&self, language: &Qwen2Config, gain: f64) -> Result<(), TrainError> {
+    /// Sets the query projections of one layer of the language model (counted from 0) to
+    /// `gain` times its key projections (each head to those of the keys it reads): its rows
+    /// attend to rows like themselves before any matching has been learned.
+    pub fn start_queries_as_keys(
+        &self,
+        language: &Qwen2Config,
+        layer: usize,
+        gain: f64,
+    ) -> Result<(), TrainError> {
         let all = self.all();
         let (dim, width) = (language.head_dim(), language.hidden_size);
         let (heads, groups) = (language.num_attention_heads, language.num_key_value_heads);
-        for (name, key) in &all {
-            let Some(layer) = name.strip_suffix("k_proj.weight").filter(|_| name.starts_with(LAYERS_PREFIX))
-            else {
-                continue;
-            };
-            if let Some(query) = all.get(&format!("{layer}q_proj.weight")) {
-                let key = (key.as_tensor().detach().reshape((groups, 1, dim, width))? * gain)?;
-                let spread = key.expand((groups, heads / groups, dim, width))?.contiguous()?;
-                query.set(&spread.reshape((heads * dim, width))?)?;
-            }
+        let of = |kind: &str| all.get(&format!("{LAYERS_PREFIX}{layer}.self_attn.{kind}_proj.weight"));
+        if let (Some(key), Some(query)) = (of("k"), of("q")) {
+            let key = (key.as_tensor().detach().reshape((groups, 1, dim, width))? * gain)?;
+            let spread = key.expand((groups, heads / groups, dim, width))?.contiguous()?;
+            query.set(&spread.reshape((heads * dim, width))?)?;
         }
         Ok(())
     }
@@ -143,11 +143,13 @@ mod tests {
         let vars = Variables::new(3);
         let root = vars.builder(&Device::Cpu);
         Qwen2::new(&language, &root.pp("model"), &root).unwrap();
-        vars.start_queries_as_keys(&language, 2.0).unwrap();
+        let untouched = values(&vars, "model.layers.0.self_attn.q_proj.weight");
+        vars.start_queries_as_keys(&language, 1, 2.0).unwrap();
         let doubled: Vec<f32> =
             values(&vars, "model.layers.1.self_attn.k_proj.weight").iter().map(|k| 2.0 * k).collect();
         let queries = values(&vars, "model.layers.1.self_attn.q_proj.weight");
         assert_eq!(queries, [doubled.clone(), doubled].concat());
+        assert_eq!(values(&vars, "model.layers.0.self_attn.q_proj.weight"), untouched);
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub struct QuestionScene<'a> {
     pub rooms: Vec<Vec<Vec2>>,
     /// Per object the first frame of the walk that shows it; `None` if none does.
     pub first_seen: Vec<Option<u32>>,
+    /// Per object the largest share of a picture that it fills anywhere in the walk, 0 to 1.
+    pub prominence: Vec<f32>,
     /// The anchor space of the walk.
     pub anchor: AnchorFrame,
     /// Whether a person can stand at a point.
@@ -54,6 +56,11 @@ impl QuestionScene<'_> {
     /// Whether the walk shows the object.
     pub(in crate::synth) fn seen(&self, object: usize) -> bool {
         self.first_seen.get(object).copied().flatten().is_some()
+    }
+
+    /// How likely people are to name the object: what stands out helps others to find them.
+    pub(in crate::synth) fn salience(&self, object: usize) -> f32 {
+        self.prominence.get(object).copied().unwrap_or_default().sqrt()
     }
 
     /// How somebody sees the centre of an object.

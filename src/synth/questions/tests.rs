@@ -51,6 +51,7 @@ fn with_scene<T>(objects: Vec<SceneObject>, size: Vec2, body: impl FnOnce(&Quest
     let camera = CameraPose::looking(Vec3::new(2.0, 2.0, 1.5), Orientation::from_degrees(40.0), 0.0, 0.0);
     body(&QuestionScene {
         first_seen: (0..objects.len()).map(|i| Some(7 * i as u32)).collect(),
+        prominence: vec![0.1; objects.len()],
         objects,
         rooms: vec![vec![Vec2::ZERO, Vec2::new(size.x, 0.0), size, Vec2::new(0.0, size.y)]],
         anchor: AnchorFrame::from_first_camera(&camera),

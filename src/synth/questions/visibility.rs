@@ -27,8 +27,10 @@ pub fn generate_questions(
     let Some(first) = walk.track.poses.first() else { return Vec::new() };
     let objects: Vec<SceneObject> = scene.objects().cloned().collect();
     let free = |p| scene.is_free(p, BODY_RADIUS);
+    let (first_seen, prominence) = sightings(scene, walk, objects.len()).into_iter().unzip();
     let asked = QuestionScene {
-        first_seen: first_seen(scene, walk, objects.len()),
+        first_seen,
+        prominence,
         objects,
         rooms: scene.rooms.iter().map(|room| room.polygon.clone()).collect(),
         anchor: AnchorFrame::from_first_camera(first),
@@ -37,12 +39,13 @@ pub fn generate_questions(
     questions_about(&asked, rng, options)
 }
 
-/// Per object the first frame that shows it, looking every half second.
-fn first_seen(scene: &SynthScene, walk: &Walk, objects: usize) -> Vec<Option<u32>> {
+/// Per object the first frame that shows it and the largest share of a picture that it
+/// fills, looking every half second.
+fn sightings(scene: &SynthScene, walk: &Walk, objects: usize) -> Vec<(Option<u32>, f32)> {
     let renderer = Renderer::new(scene);
     let intrinsics = walk.intrinsics.resized(GLANCE);
     let stride = ((walk.fps * GLANCE_SECS).round() as usize).max(1);
-    let mut seen = vec![None; objects];
+    let mut seen = vec![(None, 0.0f32); objects];
     for (frame, pose) in walk.track.poses.iter().enumerate().step_by(stride) {
         let mut pixels = vec![0usize; objects];
         for id in renderer.render(pose, &intrinsics, Quality::Fast).ids {
@@ -51,7 +54,8 @@ fn first_seen(scene: &SynthScene, walk: &Walk, objects: usize) -> Vec<Option<u32
                 *count += 1;
             }
         }
-        for (first, count) in seen.iter_mut().zip(pixels) {
+        for ((first, share), count) in seen.iter_mut().zip(pixels) {
+            *share = share.max(count as f32 / GLANCE.pixels() as f32);
             if count >= LEAST_PIXELS {
                 first.get_or_insert(frame as u32);
             }
@@ -116,11 +120,28 @@ mod tests {
     fn what_is_named_was_seen() {
         for seed in 10..14 {
             let (scene, walk, questions) = asked(seed);
-            let seen = first_seen(&scene, &walk, scene.objects.len());
+            let seen = sightings(&scene, &walk, scene.objects.len());
             for mention in questions.iter().flat_map(|question| &question.mentions) {
-                assert!(seen[mention.object.0 as usize].is_some());
+                assert!(seen[mention.object.0 as usize].0.is_some());
             }
         }
+    }
+
+    #[test]
+    fn what_stands_out_is_named_more_often() {
+        let (mut named, mut all) = (Vec::new(), Vec::new());
+        for seed in 20..28 {
+            let (scene, walk, questions) = asked(seed);
+            let seen = sightings(&scene, &walk, scene.objects.len());
+            all.extend(seen.iter().filter(|(first, _)| first.is_some()).map(|(_, share)| *share));
+            let mentions = questions.iter().flat_map(|question| &question.mentions);
+            named.extend(mentions.map(|mention| seen[mention.object.0 as usize].1));
+        }
+        let median = |shares: &mut Vec<f32>| {
+            shares.sort_by(f32::total_cmp);
+            shares[shares.len() / 2]
+        };
+        assert!(median(&mut named) > 1.5 * median(&mut all), "{} {}", median(&mut named), median(&mut all));
     }
 
     #[test]

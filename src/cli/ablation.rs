@@ -1,0 +1,334 @@
+//! `loc3r train --ablation`: which part of the objective does what. Every model gets the
+//! same rooms, steps and starting weights; the paper's table 4 at our size, and the way it
+//! argues against: geometry at the input instead of objectives.
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use super::curves::draw_curves;
+use super::{evaluate, output};
+use crate::evaluate::{
+    ClipFacts, ClipOptions, Column, ModelPredictor, Report, Value, held_out, prior_questions,
+};
+use crate::synth::QuestionOptions;
+use crate::train::config::{CameraSource, CueSource};
+use crate::train::export::export;
+use crate::train::{RunDir, StageKind, TrainConfig, TrainEvent, pipeline};
+use crate::worker::CancelFlag;
+
+/// A model of the comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Variant {
+    Language,
+    Situation,
+    Layout,
+    Both,
+    Full,
+    TrueGeometry,
+    EstimatedGeometry,
+}
+
+impl Variant {
+    const ALL: [Self; 7] = [
+        Self::Language,
+        Self::Situation,
+        Self::Layout,
+        Self::Both,
+        Self::Full,
+        Self::TrueGeometry,
+        Self::EstimatedGeometry,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Language => "language only",
+            Self::Situation => "+ situation",
+            Self::Layout => "+ layout",
+            Self::Both => "+ both",
+            Self::Full => "+ camera token (full)",
+            Self::TrueGeometry => "geometry at the input (true)",
+            Self::EstimatedGeometry => "geometry at the input (estimated)",
+        }
+    }
+
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Language => "language",
+            Self::Situation => "situation",
+            Self::Layout => "layout",
+            Self::Both => "both",
+            Self::Full => "full",
+            Self::TrueGeometry => "geometry_true",
+            Self::EstimatedGeometry => "geometry_estimated",
+        }
+    }
+
+    /// The joint stage of this model; `base` is that of the full one. Training aids belong
+    /// to the objective whose truth they use.
+    fn config(self, base: &TrainConfig, seed: u64) -> TrainConfig {
+        let mut config = TrainConfig { seed, stages: vec![StageKind::Joint], ..base.clone() };
+        let joint = &mut config.joint;
+        if !matches!(self, Self::Full) {
+            joint.camera = CameraSource::None;
+        }
+        if !matches!(self, Self::Situation | Self::Both | Self::Full) {
+            (joint.weights.situation, joint.weights.mention, joint.weights.pointing) = (0.0, 0.0, 0.0);
+        }
+        if !matches!(self, Self::Layout | Self::Both | Self::Full) {
+            (joint.weights.layout, joint.weights.early_layout) = (0.0, 0.0);
+        }
+        joint.geometry_cue = match self {
+            Self::TrueGeometry => CueSource::Truth,
+            Self::EstimatedGeometry => CueSource::Estimated,
+            _ => CueSource::None,
+        };
+        config
+    }
+}
+
+/// What one run came to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Outcome {
+    values: Vec<Value>,
+    clips: Vec<ClipFacts>,
+    questions: usize,
+    /// Seconds of all training steps.
+    train_secs: f64,
+    /// Mean seconds to read a clip, and to answer a question about it.
+    encode_secs: f64,
+    answer_secs: f64,
+}
+
+/// Size of the comparison.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Extent {
+    /// Runs of every model.
+    pub(super) seeds: u64,
+    /// Held-out clips that each is measured on.
+    pub(super) clips: u64,
+}
+
+/// Trains and measures every model, each in a folder below `out`, and writes the table
+/// there. What is finished is not done again.
+///
+/// # Errors
+/// [`crate::train::TrainError::Stopped`] inside, when `stop` was raised.
+pub(super) fn run(
+    base: &TrainConfig,
+    out: &Path,
+    from: &[(StageKind, PathBuf)],
+    extent: Extent,
+    stop: &CancelFlag,
+    observer: &mut dyn FnMut(&TrainEvent),
+) -> anyhow::Result<String> {
+    let shared = shared_run(base, out, from, stop, observer)?;
+    let mut report = Report {
+        benchmark: "rooms".to_owned(),
+        columns: Vec::new(),
+        clips: Vec::new(),
+        questions: 0,
+        unknown: None,
+    };
+    let mut costs = Vec::new();
+    for variant in Variant::ALL {
+        let mut column = Column { name: variant.name().to_owned(), values: Vec::new() };
+        for seed in 0..extent.seeds {
+            let folder = out.join(format!("{}-{seed}", variant.folder()));
+            let outcome = outcome(
+                variant,
+                &variant.config(base, base.seed + seed),
+                &shared,
+                &folder,
+                extent,
+                stop,
+                observer,
+            )?;
+            // Clips of every seed count by themselves.
+            let first = (seed * extent.clips) as u32;
+            column.values.extend(outcome.values.iter().map(|v| Value { clip: v.clip + first, ..*v }));
+            if variant == Variant::ALL[0] {
+                report.clips.extend(&outcome.clips);
+                report.questions += outcome.questions;
+            }
+            costs.push((variant, seed, outcome));
+        }
+        report.columns.push(column);
+    }
+    let text = written(base, extent, &report, &costs);
+    let path = out.join("README.md");
+    std::fs::write(&path, &text).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(text)
+}
+
+/// Vision tower and camera encoder, which all models share.
+fn shared_run(
+    base: &TrainConfig,
+    out: &Path,
+    from: &[(StageKind, PathBuf)],
+    stop: &CancelFlag,
+    observer: &mut dyn FnMut(&TrainEvent),
+) -> anyhow::Result<RunDir> {
+    let config = TrainConfig { stages: vec![StageKind::Tower, StageKind::Camera], ..base.clone() };
+    let run = opened(&out.join("shared"), &config)?;
+    for (kind, folder) in from {
+        if run.progress(kind.name())?.is_none() {
+            pipeline::adopt_stage(&run, folder, *kind)?;
+        }
+    }
+    pipeline::train(&run, &config, stop, observer)?;
+    Ok(run)
+}
+
+/// The run in `folder`, a new one if there is none.
+fn opened(folder: &Path, config: &TrainConfig) -> anyhow::Result<RunDir> {
+    if !RunDir::at(folder).config_path().exists() {
+        return Ok(RunDir::create(folder, config)?);
+    }
+    let (run, stored) = RunDir::open(folder)?;
+    anyhow::ensure!(
+        stored == *config,
+        "{} was begun with other settings; give the same ones or choose another folder with --out",
+        folder.display()
+    );
+    Ok(run)
+}
+
+fn outcome(
+    variant: Variant,
+    config: &TrainConfig,
+    shared: &RunDir,
+    folder: &Path,
+    extent: Extent,
+    stop: &CancelFlag,
+    observer: &mut dyn FnMut(&TrainEvent),
+) -> anyhow::Result<Outcome> {
+    let run = opened(folder, config)?;
+    let file = folder.join(format!("outcome_{}.json", extent.clips));
+    if let Ok(text) = std::fs::read_to_string(&file) {
+        return serde_json::from_str(&text)
+            .with_context(|| format!("cannot read {}; delete it to measure again", file.display()));
+    }
+    output::note(&format!("{}: {}", folder.display(), variant.name()));
+    for kind in [StageKind::Tower, StageKind::Camera] {
+        if run.progress(kind.name())?.is_none() {
+            pipeline::adopt_stage(&run, shared.path(), kind)?;
+        }
+    }
+    pipeline::train(&run, config, stop, observer)?;
+    draw_curves(&run)?;
+    let model = folder.join("model");
+    export(&run, config, &model)?;
+    let outcome = measured(variant, &run, &model, extent)?;
+    std::fs::write(&file, serde_json::to_string(&outcome)?)
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(outcome)
+}
+
+fn measured(variant: Variant, run: &RunDir, model: &Path, extent: Extent) -> anyhow::Result<Outcome> {
+    let mut predictor = ModelPredictor::load(model, "cpu")?;
+    if variant == Variant::TrueGeometry {
+        predictor = predictor.with_true_points();
+    }
+    let (frames, spacing, image_size) = predictor.sight();
+    let options = ClipOptions {
+        frames: NonZeroU32::new(frames).context("the model's configuration samples no frames")?,
+        image_size,
+        spacing,
+        questions: QuestionOptions::default(),
+    };
+    let bar = evaluate::progress(extent.clips);
+    let prior = prior_questions(1, &options);
+    let report = crate::evaluate::evaluate(
+        &mut predictor,
+        "rooms",
+        held_out(extent.clips, &options),
+        &prior,
+        &mut |done| bar.set_position(done),
+    )?;
+    bar.finish_and_clear();
+    let (encode_secs, answer_secs) = predictor.mean_secs();
+    let situated = !matches!(
+        variant,
+        Variant::Language | Variant::Layout | Variant::TrueGeometry | Variant::EstimatedGeometry
+    );
+    let laid_out = matches!(variant, Variant::Layout | Variant::Both | Variant::Full);
+    let values = report.columns.into_iter().next().map(|column| column.values).unwrap_or_default();
+    Ok(Outcome {
+        // Heads that were not trained have nothing to say.
+        values: values
+            .into_iter()
+            .filter(|value| {
+                (situated || !value.metric.is_localization()) && (laid_out || !value.metric.is_layout())
+            })
+            .collect(),
+        clips: report.clips,
+        questions: report.questions,
+        train_secs: train_secs(run)?,
+        encode_secs,
+        answer_secs,
+    })
+}
+
+fn train_secs(run: &RunDir) -> anyhow::Result<f64> {
+    let text = std::fs::read_to_string(run.metrics_path())?;
+    Ok(text
+        .lines()
+        .filter_map(|line| match serde_json::from_str(line) {
+            Ok(TrainEvent::Step { secs, .. }) => Some(secs),
+            _ => None,
+        })
+        .sum())
+}
+
+fn written(base: &TrainConfig, extent: Extent, report: &Report, costs: &[(Variant, u64, Outcome)]) -> String {
+    let mut text = format!(
+        "# Ablation\n\nEach model: {} joint steps of {} clips with {} questions, {} seeds, {} held-out clips \
+         ({} questions) a seed; 95 % intervals over clips in brackets.\n\n",
+        base.joint.steps,
+        base.joint.clips * base.micro_batches,
+        base.joint.situations,
+        extent.seeds,
+        extent.clips,
+        report.questions as u64 / extent.seeds.max(1),
+    );
+    text.push_str(&report.comparison());
+    text.push_str("\nCost:\n\n| model | seed | training (s) | reading a clip (s) | answering (s) |\n|---|---|---|---|---|\n");
+    for (variant, seed, outcome) in costs {
+        text.push_str(&format!(
+            "| {} | {seed} | {:.0} | {:.2} | {:.3} |\n",
+            variant.name(),
+            outcome.train_secs,
+            outcome.encode_secs,
+            outcome.answer_secs
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_differ_in_what_they_are_told_to_learn() {
+        let base = TrainConfig::preset("tiny").unwrap();
+        let weights = |variant: Variant| variant.config(&base, 7).joint.weights;
+        for variant in Variant::ALL {
+            let config = variant.config(&base, 7);
+            let (joint, full) = (&config.joint, variant == Variant::Full);
+            assert_eq!(config.seed, 7);
+            assert_eq!(joint.camera == CameraSource::None, !full, "{variant:?}");
+            assert_eq!((joint.steps, joint.weights.answer), (base.joint.steps, base.joint.weights.answer));
+        }
+        assert_eq!(weights(Variant::Full), base.joint.weights);
+        assert_eq!(weights(Variant::Both), base.joint.weights);
+        assert_eq!(weights(Variant::Layout).situation, 0.0);
+        assert_eq!(weights(Variant::Situation).layout, 0.0);
+        let language = weights(Variant::Language);
+        assert_eq!((language.layout, language.situation, language.mention), (0.0, 0.0, 0.0));
+        assert_eq!(Variant::TrueGeometry.config(&base, 7).joint.geometry_cue, CueSource::Truth);
+    }
+}
