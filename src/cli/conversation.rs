@@ -124,6 +124,10 @@ impl Conversation {
         &self.state
     }
 
+    fn clip_name(&self) -> String {
+        self.state.video.as_ref().map_or_else(String::new, |video| video.path.display().to_string())
+    }
+
     /// The loaded model.
     pub(super) fn model(&self) -> anyhow::Result<&ModelInfo> {
         self.state.model.as_ref().ok_or_else(|| anyhow!("no model is loaded"))
@@ -167,6 +171,10 @@ impl Conversation {
     fn take(&mut self, event: SessionEvent) -> anyhow::Result<()> {
         if let SessionEvent::Progress { stage, done, total, .. } = &event {
             self.progress.show(*stage, *done, *total);
+        }
+        if let SessionEvent::ClipWarning { message, .. } = &event {
+            self.progress.clear();
+            output::note(&format!("warning: {}: {message}", self.clip_name()));
         }
         if let Some(log) = &mut self.log
             && let Err(error) = log.append(&event)

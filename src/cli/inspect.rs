@@ -83,6 +83,12 @@ fn inspect_checkpoint(folder: &Path, json: bool) -> anyhow::Result<String> {
     );
     fact("vision", format!("{} layers, width {}", vision.num_hidden_layers, vision.hidden_size));
     fact("language", format!("{} layers, width {}", language.num_hidden_layers, language.hidden_size));
+    if let Some(known) = &config.familiarity {
+        fact(
+            "familiarity",
+            format!("clips farther than {:.2} from the training rooms are remarked on", known.limit),
+        );
+    }
     fact("vocabulary", format!("{} entries", language.vocab_size));
     for (part, count) in &tensors {
         fact("tensors", format!("{count} in {part}"));

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::cut3r::Cut3rConfig;
+use super::familiarity::FamiliarityConfig;
 use super::odometry::OdometryConfig;
 
 /// The whole model.
@@ -39,6 +40,9 @@ pub struct ModelConfig {
     /// paper, which is compared with this).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub geometry_cue: bool,
+    /// What clips must look like; `None` for a model that cannot tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub familiarity: Option<FamiliarityConfig>,
     /// Language model.
     pub language: Qwen2Config,
     /// Layout, position and orientation heads.
@@ -333,6 +337,7 @@ impl ModelConfig {
             camera_hidden_size: None,
             camera_newline: false,
             geometry_cue: false,
+            familiarity: None,
             language: Qwen2Config::small(512, 32, 2, 2, 1024),
             heads: HeadsConfig::published(),
             num_frames: 4,
@@ -375,6 +380,7 @@ impl ModelConfig {
             camera_hidden_size: None,
             camera_newline: false,
             geometry_cue: false,
+            familiarity: None,
             language: Qwen2Config::published_7b(),
             heads: HeadsConfig::published(),
             num_frames: 32,

@@ -41,6 +41,9 @@ pub enum VideoStep<'a> {
         /// Frames in all.
         total: usize,
     },
+    /// How unlike the training data the clip looks; above 1 it is stranger than any
+    /// held-out clip.
+    Strangeness(f32),
     /// Poses and dense points are known.
     Cameras(&'a [CameraEstimate], &'a PointCloud),
     /// Tokens through the language model.

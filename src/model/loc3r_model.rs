@@ -207,6 +207,9 @@ impl Loc3rModel {
         let seen: Vec<u32> = footage.sampled.iter().map(|&at| at as u32).collect();
         let seen = Tensor::from_vec(seen, frames.len(), &self.device)?;
         let (features, pixels) = (features.index_select(&seen, 0)?, pixels.index_select(&seen, 0)?);
+        if let Some(familiarity) = &self.network.familiarity {
+            proceed(observer(VideoStep::Strangeness(familiarity.strangeness(&features)?)))?;
+        }
         let floor_height = camera.as_ref().map_or(-ASSUMED_CAMERA_HEIGHT, |camera| camera.floor_height);
         let camera_tokens = camera.as_ref().map(|camera| camera.tokens.clone());
         let points = PointCloud { points: camera.map(|camera| camera.points).unwrap_or_default() };

@@ -12,6 +12,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod cut3r;
 mod exchange;
+pub mod familiarity;
 mod footage;
 pub mod generation;
 pub mod geometry_cue;

@@ -11,6 +11,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::config::{HeadInput, ModelConfig};
+use super::familiarity::Familiarity;
 use super::geometry_cue::CUE_CODE;
 use super::heads::Heads;
 use super::layers::Mlp;
@@ -20,6 +21,9 @@ use super::siglip::SiglipTower;
 
 /// Prefix of the camera encoder's tensors.
 pub const CAMERA_PREFIX: &str = "camera_encoder";
+
+/// Prefix of the tensors that tell what clips must look like.
+pub const FAMILIARITY_PREFIX: &str = "familiarity";
 
 /// All parts that one training step touches.
 #[derive(Debug, Clone)]
@@ -36,6 +40,8 @@ pub struct Network {
     pub language: Qwen2,
     /// What is read off its hidden rows.
     pub heads: Heads,
+    /// What clips must look like; `None` for a network that cannot tell.
+    pub familiarity: Option<Familiarity>,
     head_input: HeadInput,
 }
 
@@ -59,6 +65,10 @@ impl Network {
                 .transpose()?,
             language: Qwen2::new(&config.language, &model, root)?,
             heads: Heads::new(config, &model)?,
+            familiarity: config
+                .familiarity
+                .map(|known| Familiarity::new(known, config.vision.hidden_size, &root.pp(FAMILIARITY_PREFIX)))
+                .transpose()?,
             head_input: config.heads.input,
         })
     }

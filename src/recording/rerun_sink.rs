@@ -84,6 +84,11 @@ impl RerunSink {
                 self.message(&format!("model {} on {}", model.name, model.device))
             }
             SessionEvent::VideoOpened { info, .. } => self.video(info),
+            SessionEvent::ClipWarning { message, .. } => {
+                self.stream.reset_time();
+                let text = rerun::TextLog::new(message.as_str()).with_level(rerun::TextLogLevel::WARN);
+                self.stream.log(path::LOG, &text)
+            }
             SessionEvent::CamerasReady { cameras, points, .. } => {
                 self.cameras(cameras)?;
                 self.points(points)

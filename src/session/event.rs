@@ -139,6 +139,13 @@ pub enum SessionEvent {
         /// What the model sees of it.
         sight: ModelSight,
     },
+    /// Something about the open video that a user should know.
+    ClipWarning {
+        /// The request.
+        request: RequestId,
+        /// One sentence.
+        message: String,
+    },
     /// Camera poses (and, when the encoder gives them, dense points).
     CamerasReady {
         /// The request.
@@ -207,6 +214,7 @@ impl SessionEvent {
             | Self::Progress { request, .. }
             | Self::ModelLoaded { request, .. }
             | Self::VideoOpened { request, .. }
+            | Self::ClipWarning { request, .. }
             | Self::CamerasReady { request, .. }
             | Self::LayoutReady { request, .. }
             | Self::SituationReady { request, .. }

@@ -205,6 +205,15 @@ impl Job<'_> {
             VideoStep::Vision { done, total } => self.step(Stage::Vision, done, total),
             VideoStep::Camera { done, total } => self.step(Stage::Camera, done, total),
             VideoStep::Prefill { done, total } => self.step(Stage::Prefill, done, total),
+            VideoStep::Strangeness(strangeness) => {
+                if strangeness > 1.0 {
+                    self.tell(SessionEvent::ClipWarning {
+                        request: self.request,
+                        message: unlike(strangeness),
+                    });
+                }
+                self.flow()
+            }
             VideoStep::Cameras(cameras, points) => {
                 self.clock.lap(Stage::Camera);
                 finite = cameras.iter().all(is_finite_camera);
@@ -352,6 +361,13 @@ fn far_apart(info: &VideoInfo, followed: &[FrameIndex]) -> Option<String> {
             "the camera is followed in steps of up to {widest:.1} s, so fast turns may be lost; cut the video into shorter parts for a reliable path"
         )
     })
+}
+
+/// How a clip is judged that looks unlike the training data.
+fn unlike(strangeness: f32) -> String {
+    format!(
+        "it looks unlike what this model was trained on ({strangeness:.1} times the limit of the held-out rooms); expect worse layouts and answers"
+    )
 }
 
 fn is_finite_camera(camera: &CameraEstimate) -> bool {

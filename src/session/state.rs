@@ -142,6 +142,11 @@ impl SessionState {
                 self.video = Some(Arc::new(info));
                 self.sight = Some(Arc::new(sight));
             }
+            SessionEvent::ClipWarning { message, .. } => {
+                if let Some(video) = &mut self.video {
+                    Arc::make_mut(video).warnings.push(message);
+                }
+            }
             SessionEvent::CamerasReady { cameras, points, .. } => {
                 self.cameras = Arc::new(cameras);
                 self.points = Arc::new(points);
@@ -422,6 +427,18 @@ mod tests {
         ] {
             assert_eq!(summary(&after(scenario)), expected, "{scenario}");
         }
+    }
+
+    #[test]
+    fn what_is_odd_about_a_clip_is_kept_until_another_is_opened() {
+        let mut state = SessionState::default();
+        let request = RequestId(1);
+        state.apply(SessionEvent::VideoOpened { request, info: info(), sight: sight() });
+        let message = "it looks unlike a room".to_owned();
+        state.apply(SessionEvent::ClipWarning { request, message: message.clone() });
+        assert_eq!(state.video.as_ref().unwrap().warnings, [message]);
+        state.apply(SessionEvent::VideoOpened { request: RequestId(2), info: info(), sight: sight() });
+        assert!(state.video.as_ref().unwrap().warnings.is_empty());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use super::config::DataConfig;
 use crate::geometry::{AnchorFrame, BevPoint, CameraPose, ImageSize, Intrinsics, wrap_angle};
 use crate::model::odometry::planar::PlanarPose;
-use crate::scene::token_points;
+use crate::scene::{SceneObject, token_points};
 use crate::synth::{
     self, FIRST_OBJECT, Quality, QuestionOptions, RenderedView, Renderer, SynthConfig, SynthQuestion,
     SynthScene, Walk, generate_questions, surface,
@@ -84,6 +84,8 @@ pub struct Clip {
     pub questions: Vec<SynthQuestion>,
     /// Centres of the scene's objects in the bev space, by object number.
     pub objects: Vec<BevPoint>,
+    /// Category names that mean one object only, with its number.
+    pub named_alone: Vec<(String, usize)>,
     /// Pictures between the views; `None` unless asked for.
     pub footage: Option<ClipFootage>,
 }
@@ -163,13 +165,14 @@ impl ClipMaker {
                 self.view(rendered, &pose, &anchor, &intrinsics, &classes)
             })
             .collect();
-        let objects = scene.objects().map(|object| anchor.bev_from_world(object.bounds.center)).collect();
+        let all: Vec<SceneObject> = scene.objects().cloned().collect();
+        let objects = all.iter().map(|object| anchor.bev_from_world(object.bounds.center)).collect();
         let questions = match self.questions {
             0 => Vec::new(),
             count => generate_questions(scene, walk, rng, &question_options(count)),
         };
         let footage = self.spacing.map(|spacing| footage(&renderer, walk, &intrinsics, spacing, frames));
-        Clip { views, questions, objects, footage }
+        Clip { views, questions, objects, named_alone: synth::named_alone(&all), footage }
     }
 
     fn view(
@@ -231,9 +234,9 @@ fn footage(
     }
 }
 
-/// About `count` questions: a sixth about the room, the rest one for each situation.
+/// About `count` questions: a third about the room, the rest one for each situation.
 pub fn question_options(count: usize) -> QuestionOptions {
-    let room_questions = count / 6;
+    let room_questions = count / 3;
     QuestionOptions {
         situations: count - room_questions,
         questions_per_situation: 1,

@@ -8,8 +8,9 @@ use candle_core::{DType, Device, Tensor};
 use super::joint_stage::TRAINING_ONLY_PREFIX;
 use super::pipeline::TrainedModel;
 use super::words::tokenizer_of;
-use super::{RunDir, StageKind, TrainConfig, TrainError};
-use crate::model::checkpoint;
+use super::{RunDir, StageKind, TrainConfig, TrainError, familiarity};
+use crate::model::network::FAMILIARITY_PREFIX;
+use crate::model::{ModelConfig, checkpoint};
 
 /// Writes the newest joint checkpoint of a run to `folder` (weights in f16).
 ///
@@ -26,13 +27,17 @@ pub fn export(run: &RunDir, config: &TrainConfig, folder: &Path) -> Result<PathB
     let names: Vec<String> = model.variables.tensors().into_keys().collect();
     run.load_variables(&model.variables, &Device::Cpu)?;
     let mut all = model.variables.tensors();
-    let tensors: BTreeMap<String, Tensor> = names
+    let mut tensors: BTreeMap<String, Tensor> = names
         .into_iter()
         .filter(|name| !name.starts_with(TRAINING_ONLY_PREFIX))
         .filter_map(|name| all.remove(&name).map(|tensor| (name, tensor)))
         .collect();
+    let (familiarity, mean, whitening) = familiarity::fit(config, &model)?;
+    tensors.insert(format!("{FAMILIARITY_PREFIX}.mean"), mean);
+    tensors.insert(format!("{FAMILIARITY_PREFIX}.whitening"), whitening);
+    let exported = ModelConfig { familiarity: Some(familiarity), ..model.config.clone() };
     let tokenizer = tokenizer_of(run, config, &model.config)?;
-    checkpoint::save(folder, &model.config, &tokenizer, &tensors, DType::F16)
+    checkpoint::save(folder, &exported, &tokenizer, &tensors, DType::F16)
         .map_err(|error| TrainError::File { path: folder.to_owned(), reason: error.to_string() })?;
     Ok(folder.to_owned())
 }

@@ -117,7 +117,7 @@ impl SampleMaker {
         let mut suffixes = clip
             .questions
             .iter()
-            .filter_map(|question| self.suffix(question, &clip.objects).transpose())
+            .filter_map(|question| self.suffix(question, clip).transpose())
             .collect::<Result<Vec<_>, _>>()?;
         if suffixes.is_empty() {
             // A clip without questions still supervises the layout.
@@ -134,7 +134,7 @@ impl SampleMaker {
     }
 
     /// `None` when the tokenizer does not keep the situation tokens apart.
-    fn suffix(&self, question: &SynthQuestion, objects: &[BevPoint]) -> Result<Option<Suffix>, TrainError> {
+    fn suffix(&self, question: &SynthQuestion, clip: &Clip) -> Result<Option<Suffix>, TrainError> {
         let asked = &question.labeled.question;
         let tail = prompt_of(&self.model, asked).tail;
         let encode = |text: &str| {
@@ -149,20 +149,43 @@ impl SampleMaker {
             return Ok(None);
         };
         let mut mentions = Vec::new();
-        if let Some(start) = asked.situation_text.as_deref().and_then(|text| tail.find(text.trim())) {
-            for mention in &question.mentions {
-                let object = mention.object.0 as usize;
-                let place = objects.get(object);
-                if let (Some(text), Some(&position)) = (tail.get(..start + mention.end), place) {
-                    let token = encode(text)?.len().saturating_sub(1);
-                    mentions.push(MentionTarget { token, object, position });
-                }
+        for (end, object) in named(&tail, question, &clip.named_alone) {
+            if let (Some(text), Some(&position)) = (tail.get(..end), clip.objects.get(object)) {
+                let token = encode(text)?.len().saturating_sub(1);
+                mentions.push(MentionTarget { token, object, position });
             }
         }
         ids.extend(encode(&PromptText::completion(&question.labeled.key.words(asked)))?);
         let situation = question.labeled.situation;
         Ok(Some(Suffix { ids, answer, position, orientation, situation, mentions }))
     }
+}
+
+/// Where the text behind the video names an object: the byte behind the noun, and the
+/// object's number. In the situation that is known; elsewhere a category name counts that
+/// means one object only.
+fn named(tail: &str, question: &SynthQuestion, alone: &[(String, usize)]) -> Vec<(usize, usize)> {
+    let situation = question.labeled.question.situation_text.as_deref().map(str::trim);
+    let start = situation.and_then(|text| Some((tail.find(text)?, text.len())));
+    let told = start.map_or(0..0, |(start, length)| start..start + length);
+    let mentions = question.mentions.iter().filter(|_| start.is_some());
+    let mut named: Vec<(usize, usize)> =
+        mentions.map(|mention| (told.start + mention.end, mention.object.0 as usize)).collect();
+    let mut longest_first: Vec<&(String, usize)> = alone.iter().collect();
+    longest_first.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
+    let mut taken = vec![told];
+    for (name, object) in longest_first {
+        for (at, _) in tail.match_indices(name.as_str()) {
+            let end = at + name.len();
+            let letter = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+            let within = letter(tail[..at].chars().next_back()) || letter(tail[end..].chars().next());
+            if !within && taken.iter().all(|range| end <= range.start || at >= range.end) {
+                taken.push(at..end);
+                named.push((end, *object));
+            }
+        }
+    }
+    named
 }
 
 /// The prompt of a question.
@@ -232,6 +255,34 @@ pub fn noisy_poses(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::qa::{AnswerKey, LabeledQuestion, QuestionKind};
+    use crate::scene::ObjectId;
+    use crate::synth::Mention;
+
+    #[test]
+    fn nouns_of_the_question_count_where_they_mean_one_object() {
+        let question = Question {
+            kind: QuestionKind::What,
+            text: "Is the table near the coffee table or the tables?".to_owned(),
+            situation_text: Some("I sit at the table.".to_owned()),
+            choices: Vec::new(),
+        };
+        let labeled = LabeledQuestion { question, key: AnswerKey::Choice(0), situation: None };
+        let mention = Mention { start: 13, end: 18, object: ObjectId(7) };
+        let question = SynthQuestion { labeled, alternative_situations: Vec::new(), mentions: vec![mention] };
+        let tail = "I sit at the table. Is the table near the coffee table or the tables?";
+        let alone = [("table".to_owned(), 1), ("coffee table".to_owned(), 2)];
+        let found = named(tail, &question, &alone);
+        let words = |(end, object): &(usize, usize)| (&tail[..*end], *object);
+        assert_eq!(
+            found.iter().map(words).collect::<Vec<_>>(),
+            [
+                ("I sit at the table", 7),
+                ("I sit at the table. Is the table near the coffee table", 2),
+                ("I sit at the table. Is the table", 1),
+            ]
+        );
+    }
 
     #[test]
     fn noise_leaves_the_first_frame_and_grows() {

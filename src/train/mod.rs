@@ -13,6 +13,7 @@ pub mod dense_batch;
 pub mod dense_stage;
 pub mod event;
 pub mod export;
+pub mod familiarity;
 pub mod feed;
 pub mod joint_batch;
 pub mod joint_figures;

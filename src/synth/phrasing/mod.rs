@@ -45,6 +45,13 @@ pub(super) fn noun_fits(noun: &str, object: &SceneObject) -> bool {
     fits(object.category.as_str()) || names(&object.category).into_iter().any(fits)
 }
 
+/// Category names that mean one object only, with its index.
+pub fn named_alone(objects: &[SceneObject]) -> Vec<(String, usize)> {
+    let name = |object: &SceneObject| object.category.as_str().to_owned();
+    let alone = |noun: &str| objects.iter().filter(|other| noun_fits(noun, other)).count() == 1;
+    (0..objects.len()).map(|i| (name(&objects[i]), i)).filter(|(noun, _)| alone(noun)).collect()
+}
+
 /// Refers to `objects[object]` by a random synonym, with its colour when
 /// `colored` and known.
 pub(super) fn refer(objects: &[SceneObject], object: usize, colored: bool, rng: &mut ChaCha8Rng) -> Referent {
