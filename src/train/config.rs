@@ -121,6 +121,8 @@ pub struct DenseStageConfig {
     pub steps: u64,
     /// Peak learning rate.
     pub learning_rate: f64,
+    /// Size of Muon's steps, see [`AdamWConfig::muon`]; 0 for AdamW alone.
+    pub muon: f64,
     /// Clips in a micro-batch.
     pub clips: usize,
     /// Frames of a clip.
@@ -188,6 +190,8 @@ pub struct JointConfig {
     pub steps: u64,
     /// Peak learning rate.
     pub learning_rate: f64,
+    /// Size of Muon's steps, see [`AdamWConfig::muon`]; 0 for AdamW alone.
+    pub muon: f64,
     /// Shortest and longest walk, seconds; instead of `data.seconds`.
     pub seconds: (f32, f32),
     /// Clips in a micro-batch.

@@ -90,6 +90,10 @@ impl Stage for DenseStage {
         self.stage.learning_rate
     }
 
+    fn muon(&self) -> f64 {
+        self.stage.muon
+    }
+
     fn trainable(&self) -> Vec<(String, Var)> {
         self.variables.trained_by(self.kind)
     }

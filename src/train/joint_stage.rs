@@ -285,6 +285,10 @@ impl Stage for JointStage {
         self.config.joint.learning_rate
     }
 
+    fn muon(&self) -> f64 {
+        self.config.joint.muon
+    }
+
     fn trainable(&self) -> Vec<(String, Var)> {
         self.variables.trained_by(StageKind::Joint)
     }

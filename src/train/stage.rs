@@ -8,7 +8,7 @@ use candle_core::{Tensor, Var};
 use rayon::prelude::*;
 
 use super::feed::{BatchSource, Feed};
-use super::optimizer::AdamW;
+use super::optimizer::{AdamW, AdamWConfig};
 use super::run_dir::Progress;
 use super::schedule::LearningRateSchedule;
 use super::{Metrics, RunDir, StageKind, TrainConfig, TrainError, TrainEvent, Variables};
@@ -38,6 +38,9 @@ pub trait Stage: Sync {
 
     /// Peak learning rate.
     fn learning_rate(&self) -> f64;
+
+    /// Size of Muon's steps; 0 for AdamW alone.
+    fn muon(&self) -> f64;
 
     /// What is trained, by name.
     fn trainable(&self) -> Vec<(String, Var)>;
@@ -76,7 +79,8 @@ impl Runner<'_> {
     pub fn run_stage<S: Stage>(&mut self, stage: &S) -> Result<(), TrainError> {
         let name = stage.kind().name();
         let started = Instant::now();
-        let mut optimizer = AdamW::new(stage.trainable(), self.config.optimizer)?;
+        let rule = AdamWConfig { muon: stage.muon(), ..self.config.optimizer };
+        let mut optimizer = AdamW::new(stage.trainable(), rule)?;
         let mut step = 0;
         if let Some(progress) = self.run.progress(name)? {
             self.run.load_optimizer(name, &mut optimizer)?;

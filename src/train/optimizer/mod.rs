@@ -70,7 +70,8 @@ pub struct AdamWConfig {
     /// Also decay biases, norms (rank below 2) and embeddings.
     pub decay_all: bool,
     /// Size of the Muon steps that the matrices of hidden layers take: 0.2 makes them as
-    /// large as those of AdamW; 0 lets AdamW take them.
+    /// large as those of AdamW; 0 lets AdamW take them. Every stage sets its own.
+    #[serde(skip)]
     pub muon: f64,
 }
 

@@ -1,3 +1,5 @@
+//! The step against its definition, groups, state on disk.
+
 use super::*;
 
 fn variables(dtype: DType) -> Vec<(String, Var)> {
