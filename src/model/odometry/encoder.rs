@@ -13,7 +13,7 @@ use super::planar::PlanarPose;
 use super::pose_code::{FramePose, pose_code};
 use super::pyramid::{Plane, Pyramid};
 use super::view_fit::{View, camera_point, fit_view, up};
-use crate::geometry::{CameraPose, Orientation};
+use crate::geometry::CameraPose;
 use crate::model::camera::{ASSUMED_CAMERA_HEIGHT, CameraProgress};
 
 /// Pairs of pictures that calibrate the focal length, at most.
@@ -63,13 +63,7 @@ pub struct TrackedFrames {
 impl TrackedFrames {
     /// Camera-to-anchor pose of a frame.
     pub fn camera_pose(&self, frame: usize) -> CameraPose {
-        let pose = &self.poses[frame];
-        CameraPose::looking(
-            pose.planar.shift.extend(pose.height),
-            Orientation::FORWARD.turned(pose.planar.yaw),
-            pose.pitch,
-            pose.roll,
-        )
+        self.poses[frame].camera_pose()
     }
 
     /// Camera tokens (F, width).
