@@ -51,9 +51,14 @@ pub fn pace(stage: &str, name: &str) -> String {
     format!("{TRAINING}/{stage}/{name}")
 }
 
-/// A figure of a stage on held-out rooms: `metres` (names that end in `_m`) or `shares`.
+/// A figure of a stage on held-out rooms: `metres` (names that end in `_m`), `degrees`
+/// (`_deg`) or `shares`.
 pub fn figure(stage: &str, name: &str) -> String {
-    let unit = if name.ends_with("_m") { "metres" } else { "shares" };
+    let unit = match name {
+        _ if name.ends_with("_m") => "metres",
+        _ if name.ends_with("_deg") => "degrees",
+        _ => "shares",
+    };
     format!("{VALIDATION}/{stage}/{unit}/{name}")
 }
 

@@ -17,7 +17,7 @@ use rerun::{RecordingStream, RecordingStreamError};
 use super::entity_paths as path;
 use crate::geometry::BevPoint;
 use crate::qa::Situation;
-use crate::train::{Metrics, SceneSnapshot, TrainEvent, ValidationScene};
+use crate::train::{Metrics, SceneSnapshot, StageKind, TrainEvent, ValidationScene};
 
 type Logged = Result<(), RecordingStreamError>;
 
@@ -219,10 +219,13 @@ fn curves(stage: &str) -> Vertical {
         view("Steps per second", format!("{training}/steps_per_second")),
         view("Gradient norm", format!("{training}/gradient_norm")),
     ];
-    let figures: Vec<ContainerLike> = vec![
+    let mut figures: Vec<ContainerLike> = vec![
         view("Errors on held-out rooms (m)", format!("{validation}/metres")),
         view("Shares on held-out rooms", format!("{validation}/shares")),
     ];
+    if stage == StageKind::Camera.name() {
+        figures.insert(1, view("Errors on held-out rooms (°)", format!("{validation}/degrees")));
+    }
     let rows: Vec<ContainerLike> = vec![
         view("Loss terms", format!("{training}/terms")),
         Horizontal::new(figures).into(),

@@ -9,11 +9,13 @@
 pub mod alignment;
 pub mod clip;
 pub mod config;
+pub mod curve;
 pub mod dense_batch;
 pub mod dense_stage;
 pub mod event;
 pub mod export;
 pub mod feed;
+pub mod follow;
 pub mod joint_batch;
 pub mod joint_figures;
 pub mod joint_sample;

@@ -22,6 +22,11 @@ impl TruthReader {
         self.0 = Some(IoTaskPool::get().spawn(async move { read_beside(&clip) }));
     }
 
+    /// Gives up on what is being read.
+    pub(crate) fn forget(&mut self) {
+        self.0 = None;
+    }
+
     /// Whether reading goes on.
     pub(crate) fn is_reading(&self) -> bool {
         self.0.is_some()
