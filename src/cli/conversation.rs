@@ -20,7 +20,7 @@ use crate::session::{
 /// How often Ctrl-C is looked at while the model works.
 const GLANCE: Duration = Duration::from_millis(50);
 /// Longest wait for the recording to begin; starting a viewer takes seconds.
-const RECORDER_START: Duration = Duration::from_secs(40);
+pub(super) const RECORDER_START: Duration = Duration::from_secs(40);
 /// Longest wait for the recording to be complete.
 const RECORDER_END: Duration = Duration::from_secs(40);
 
@@ -135,18 +135,7 @@ impl Conversation {
 
     /// Completes the recording.
     pub(super) fn finish(self) -> anyhow::Result<()> {
-        let Some(recorder) = self.recorder else { return Ok(()) };
-        let summary = recorder.finish(RECORDER_END)?;
-        for warning in &summary.warnings {
-            output::note(&format!("warning: {warning}"));
-        }
-        if summary.dropped_frames + summary.dropped_events > 0 {
-            output::note(&format!(
-                "the recording lacks {} video frames and {} events: there was no time to write them",
-                summary.dropped_frames, summary.dropped_events
-            ));
-        }
-        Ok(())
+        self.recorder.map_or(Ok(()), end_recorder)
     }
 
     fn run(&mut self, request: SessionRequest) -> anyhow::Result<()> {
@@ -208,6 +197,21 @@ fn outcome_of(event: &SessionEvent, id: RequestId) -> Option<anyhow::Result<()>>
         SessionEvent::Cancelled { .. } => Some(Err(anyhow!("cancelled"))),
         _ => None,
     }
+}
+
+/// Completes a recording and says what it lacks.
+pub(super) fn end_recorder(recorder: Recorder) -> anyhow::Result<()> {
+    let summary = recorder.finish(RECORDER_END)?;
+    for warning in &summary.warnings {
+        output::note(&format!("warning: {warning}"));
+    }
+    if summary.dropped_frames + summary.dropped_events > 0 {
+        output::note(&format!(
+            "the recording lacks {} video frames and {} events: there was no time to write them",
+            summary.dropped_frames, summary.dropped_events
+        ));
+    }
+    Ok(())
 }
 
 fn start_recorder(config: RecordingConfig) -> anyhow::Result<Option<Recorder>> {

@@ -19,11 +19,8 @@ type Curves = BTreeMap<String, Vec<(f64, f64)>>;
 /// # Errors
 /// When a file cannot be read or written.
 pub(super) fn draw_curves(run: &RunDir) -> anyhow::Result<Vec<PathBuf>> {
-    let path = run.metrics_path();
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let (mut losses, mut figures) = (BTreeMap::<String, Curves>::new(), BTreeMap::<String, Curves>::new());
-    // A line that was cut off when a run was killed is no event.
-    for event in text.lines().filter_map(|line| serde_json::from_str::<TrainEvent>(line).ok()) {
+    for event in run.history()? {
         let (curves, stage, step, metrics) = match event {
             TrainEvent::Step { stage, step, metrics, .. } => (&mut losses, stage, step, metrics),
             TrainEvent::Validation { stage, step, metrics } => (&mut figures, stage, step, metrics),
@@ -105,6 +102,9 @@ mod tests {
             r#"{"event":"step","stage":"tow"#,
         ];
         std::fs::write(folder.path().join("metrics.jsonl"), lines.join("\n")).unwrap();
+        let checkpoint = folder.path().join("checkpoints/tower");
+        std::fs::create_dir_all(&checkpoint).unwrap();
+        std::fs::write(checkpoint.join("progress.json"), r#"{"step":1,"finished":true}"#).unwrap();
         let written = draw_curves(&RunDir::at(folder.path())).unwrap();
         let names: Vec<_> = written.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
         assert_eq!(names, ["tower_loss.svg", "tower_shares.svg", "tower_errors.svg"]);

@@ -1,18 +1,29 @@
-//! A progress bar fed by training events.
+//! How a training run shows on the terminal, fed by its events.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::train::TrainEvent;
+use crate::train::joint_figures::CONSTANT_LAYOUT_ERROR;
+use crate::train::{Metrics, StageKind, TrainEvent};
 
 use super::output;
 
-/// Shows a run: a bar per stage with loss terms and throughput, a line per validation.
+/// Between two lines where there is no terminal for a bar.
+const LINE_EVERY: Duration = Duration::from_secs(30);
+/// Weight of the newest step in the running means.
+const NEWEST: f64 = 0.1;
+
+/// Shows a run: a bar per stage with steps, time left, loss and speed; a line per
+/// validation. Without a terminal the bar becomes a line now and then.
 #[derive(Debug, Default)]
 pub(super) struct TrainProgress {
     bar: Option<ProgressBar>,
-    frames_per_sec: f64,
+    steps: u64,
+    secs_per_step: f64,
+    last_line: Option<Instant>,
+    /// Layout errors (constant answer, model) of the newest validation of the joint stage, metres.
+    layout_errors: Option<(f64, f64)>,
 }
 
 impl TrainProgress {
@@ -22,38 +33,22 @@ impl TrainProgress {
             TrainEvent::StageStarted { stage, step, steps, parameters } => {
                 let millions = *parameters as f64 / 1e6;
                 output::note(&format!("stage {stage}: {steps} steps, {millions:.2} M parameters trained"));
-                let bar = ProgressBar::with_draw_target(Some(*steps), ProgressDrawTarget::stderr_with_hz(2));
-                if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {eta} {msg}")
-                {
-                    bar.set_style(style);
-                }
-                bar.set_prefix(stage.clone());
-                bar.set_position(*step);
-                bar.reset_eta();
-                bar.enable_steady_tick(Duration::from_millis(500));
-                self.bar = Some(bar);
-                self.frames_per_sec = 0.0;
+                self.start(stage, *step, *steps);
             }
-            TrainEvent::Step { step, metrics, secs, frames, .. } => {
-                let now = *frames as f64 / secs.max(1e-6);
-                let old = self.frames_per_sec;
-                self.frames_per_sec = if old > 0.0 { 0.9 * old + 0.1 * now } else { now };
-                if let Some(bar) = &self.bar {
-                    bar.set_position(*step);
-                    let terms: Vec<String> = metrics
-                        .iter()
-                        .filter(|(name, _)| *name != "gradient_norm")
-                        .map(|(name, value)| format!("{name} {value:.3}"))
-                        .collect();
-                    bar.set_message(format!("{} | {:.0} frames/s", terms.join(" "), self.frames_per_sec));
-                }
-            }
+            TrainEvent::Step { stage, step, metrics, secs, .. } => self.step(stage, *step, metrics, *secs),
             TrainEvent::Validation { stage, step, metrics } => {
                 let figures: Vec<String> =
                     metrics.iter().map(|(name, value)| format!("{name} {value:.3}")).collect();
                 self.line(&format!("{stage} step {step}: {}", figures.join(", ")));
+                if let (Some(&constant), Some(&model), true) = (
+                    metrics.get(CONSTANT_LAYOUT_ERROR),
+                    metrics.get("layout_error_m"),
+                    stage == StageKind::Joint.name(),
+                ) {
+                    self.layout_errors = Some((constant, model));
+                }
             }
-            TrainEvent::Saved { .. } => {}
+            TrainEvent::Scenes(_) | TrainEvent::Saved { .. } | TrainEvent::Stopped { .. } => {}
             TrainEvent::StageFinished { stage, step, secs } => {
                 if let Some(bar) = self.bar.take() {
                     bar.finish_and_clear();
@@ -63,10 +58,104 @@ impl TrainProgress {
         }
     }
 
-    fn line(&self, text: &str) {
+    /// A remark that leaves the bar whole.
+    pub(super) fn line(&self, text: &str) {
         match &self.bar {
             Some(bar) if !bar.is_hidden() => bar.println(text),
             _ => output::note(text),
         }
+    }
+
+    /// What was reached, in one sentence; `None` when this run validated no layout.
+    pub(super) fn outcome(&self) -> Option<String> {
+        self.layout_errors.map(|(constant, model)| {
+            format!(
+                "layout error {constant:.2} m (one point for everything) -> {model:.2} m (this model), median on rooms it has not seen"
+            )
+        })
+    }
+
+    fn start(&mut self, stage: &str, step: u64, steps: u64) {
+        let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr_with_hz(2));
+        if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len} {wide_msg}") {
+            bar.set_style(style);
+        }
+        bar.set_prefix(stage.to_owned());
+        bar.set_position(step);
+        bar.enable_steady_tick(Duration::from_millis(500));
+        self.bar = Some(bar);
+        self.steps = steps;
+        self.secs_per_step = 0.0;
+        self.last_line = Some(Instant::now());
+    }
+
+    fn step(&mut self, stage: &str, step: u64, metrics: &Metrics, secs: f64) {
+        let old = self.secs_per_step;
+        self.secs_per_step = if old > 0.0 { old + NEWEST * (secs - old) } else { secs };
+        let left = self.secs_per_step * self.steps.saturating_sub(step) as f64;
+        let state = state_line(metrics, left, self.secs_per_step);
+        match &self.bar {
+            Some(bar) if !bar.is_hidden() => {
+                bar.set_position(step);
+                bar.set_message(state);
+            }
+            _ if self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) => {
+                output::note(&format!("{stage} step {step}/{}: {state}", self.steps));
+                self.last_line = Some(Instant::now());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Time left, loss, speed, then the terms of the loss: what a narrow terminal cuts off
+/// matters least.
+fn state_line(metrics: &Metrics, left_secs: f64, secs_per_step: f64) -> String {
+    let mut parts = vec![format!("{} left", duration(left_secs))];
+    parts.extend(metrics.get("loss").map(|loss| format!("loss {loss:.3}")));
+    parts.push(if secs_per_step < 1.0 {
+        format!("{:.1} steps/s", 1.0 / secs_per_step.max(1e-9))
+    } else {
+        format!("{secs_per_step:.1} s/step")
+    });
+    let terms = metrics.iter().filter(|(name, _)| !matches!(name.as_str(), "loss" | "gradient_norm"));
+    parts.extend(terms.map(|(name, value)| format!("{name} {value:.3}")));
+    parts.join(", ")
+}
+
+/// "40 s", "12 min", "3 h 05 min".
+fn duration(secs: f64) -> String {
+    let secs = secs.round().max(0.0) as u64;
+    match secs {
+        0..120 => format!("{secs} s"),
+        120..7200 => format!("{} min", secs.div_ceil(60)),
+        _ => format!("{} h {:02} min", secs / 3600, secs % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_of_a_step_has_what_matters_first() {
+        let metrics = Metrics::from(
+            [("gradient_norm", 9.0), ("layout", 0.5), ("loss", 1.25)].map(|(n, v)| (n.to_owned(), v)),
+        );
+        assert_eq!(state_line(&metrics, 130.0, 0.25), "3 min left, loss 1.250, 4.0 steps/s, layout 0.500");
+        assert_eq!(state_line(&Metrics::new(), 11_100.0, 2.0), "3 h 05 min left, 2.0 s/step");
+    }
+
+    #[test]
+    fn the_outcome_is_that_of_the_last_validation_of_the_joint_stage() {
+        let mut progress = TrainProgress::default();
+        assert_eq!(progress.outcome(), None);
+        for (stage, error) in [("joint", 2.0), ("joint", 1.1), ("tower", 9.0)] {
+            let figures = [(CONSTANT_LAYOUT_ERROR, 2.4), ("layout_error_m", error)];
+            let metrics = figures.map(|(name, value)| (name.to_owned(), value)).into();
+            progress.show(&TrainEvent::Validation { stage: stage.to_owned(), step: 1, metrics });
+        }
+        let outcome = progress.outcome().unwrap();
+        assert!(outcome.starts_with("layout error 2.40 m") && outcome.contains("-> 1.10 m"), "{outcome}");
     }
 }

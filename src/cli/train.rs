@@ -6,10 +6,13 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 
 use super::ablation::{self, Extent};
+use super::conversation::{RECORDER_START, RecordingArgs, end_recorder};
 use super::curves::draw_curves;
 use super::output;
 use super::progress::TrainProgress;
+use crate::recording::{Recorder, RecorderEvent, TrainingPlan, free_file};
 use crate::train::export::export;
+use crate::train::scenes::MOST_SCENES;
 use crate::train::{RunDir, StageKind, TrainConfig, TrainError, TrainEvent, pipeline};
 use crate::worker::CancelFlag;
 
@@ -17,6 +20,9 @@ use crate::worker::CancelFlag;
 ///
 /// A preset runs its stages in order; each can be stopped at any moment and goes
 /// on with --resume. Example: loc3r train --preset mini --out runs/mini
+///
+/// --rrd FILE records curves, and the held-out rooms at each validation; a file that is
+/// there is kept and the new one gets a number.
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct TrainArgs {
     /// What to train: a preset (tiny, mini) or one stage of mini (tower, camera, joint).
@@ -58,6 +64,8 @@ pub(super) struct TrainArgs {
     /// Prints the configuration and stops.
     #[arg(long)]
     print_config: bool,
+    #[command(flatten)]
+    recording: RecordingArgs,
 }
 
 pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
@@ -90,8 +98,12 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
         pipeline::adopt_stage(&run, folder, *kind)?;
     }
     let mut progress = TrainProgress::default();
-    let outcome =
-        pipeline::train(&run, &config, &stop_on_ctrl_c()?, &mut |event: &TrainEvent| progress.show(event));
+    let mut recording = TrainRecording::start(&args.recording, &run, &config)?;
+    let outcome = pipeline::train(&run, &config, &stop_on_ctrl_c()?, &mut |event: &TrainEvent| {
+        progress.show(event);
+        recording.take(event, &progress);
+    });
+    recording.finish();
     draw_curves(&run)?;
     if let Err(TrainError::Stopped { stage, step }) = outcome {
         drop(progress);
@@ -106,6 +118,9 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
         export(&run, &config, &folder)?;
         output::note(&format!("model written to {}", folder.display()));
     }
+    if let Some(reached) = progress.outcome() {
+        output::note(&reached);
+    }
     output::result(&run.path().display().to_string());
     Ok(ExitCode::SUCCESS)
 }
@@ -115,6 +130,56 @@ fn adopted(text: &str) -> anyhow::Result<(StageKind, PathBuf)> {
     let (stage, folder) = text.split_once('=').context("--from needs STAGE=RUN")?;
     let kind = stage_kind(stage).with_context(|| format!("{stage:?} is no stage: tower, camera or joint"))?;
     Ok((kind, folder.into()))
+}
+
+/// The Rerun recording of a run; what goes wrong with it never ends the training.
+struct TrainRecording(Option<Recorder>);
+
+impl TrainRecording {
+    fn start(args: &RecordingArgs, run: &RunDir, config: &TrainConfig) -> anyhow::Result<Self> {
+        let mut places = args.config();
+        if !places.is_on() {
+            return Ok(Self(None));
+        }
+        // A run that goes on gets a file of its own: the one before may be all there is of it.
+        places.rrd = places.rrd.map(|file| free_file(&file));
+        let scenes = config.stages.contains(&StageKind::Joint);
+        let plan = TrainingPlan {
+            name: run.path().file_name().unwrap_or(run.path().as_os_str()).to_string_lossy().into_owned(),
+            stages: config.stages.iter().map(|stage| stage.name().to_owned()).collect(),
+            scenes: if scenes { MOST_SCENES.min(config.validation.clips as usize) } else { 0 },
+            history: run.history()?,
+        };
+        let mut recorder = Recorder::start_training(places, plan)?;
+        for message in recorder.wait_until_ready(RECORDER_START)? {
+            output::note(&message);
+        }
+        Ok(Self(Some(recorder)))
+    }
+
+    fn take(&mut self, event: &TrainEvent, progress: &TrainProgress) {
+        let Some(recorder) = &mut self.0 else { return };
+        recorder.record_training(event);
+        while let Some(message) = recorder.poll() {
+            match message {
+                RecorderEvent::Warning { message } => progress.line(&format!("warning: {message}")),
+                RecorderEvent::Failed { message } => {
+                    progress.line(&format!("warning: {message}; the training goes on without a recording"));
+                    self.0 = None;
+                    return;
+                }
+                RecorderEvent::Ready { .. } | RecorderEvent::Finished(_) => {}
+            }
+        }
+    }
+
+    fn finish(self) {
+        if let Some(recorder) = self.0
+            && let Err(error) = end_recorder(recorder)
+        {
+            output::note(&format!("warning: {error:#}"));
+        }
+    }
 }
 
 /// A flag that Ctrl-C raises: the step in hand is finished and saved. A second Ctrl-C

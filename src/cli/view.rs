@@ -9,14 +9,15 @@ const EXAMPLES: &str = "\
 Examples:
   loc3r view walk.mp4                           open a clip
   loc3r view walk.mp4 --rerun                   and mirror it to a live Rerun viewer
+  loc3r view runs/mini                          follow a training run
   loc3r view --replay runs/tour/session.jsonl   look at a session again, without a model
   loc3r view walk.mp4 --script actions.txt      drive the app by a script, then quit";
 
-/// Open the app on a video.
+/// Open the app on a video, or on a training run.
 #[derive(Debug, Default, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = EXAMPLES)]
 pub(super) struct ViewArgs {
-    /// Video file or folder of images [default: the first bundled clip]
+    /// Video file, folder of images, or folder of a training run [default: the first bundled clip]
     video: Option<PathBuf>,
     /// A file of actions to carry out
     #[arg(long, value_name = "FILE")]

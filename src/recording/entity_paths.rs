@@ -34,6 +34,41 @@ pub const LOG: &str = "log";
 /// Root of the stage times.
 pub const TIMING: &str = "timing";
 
+/// Root of what training steps tell, a folder a stage.
+pub const TRAINING: &str = "training";
+/// Root of the figures of validations, a folder a stage.
+pub const VALIDATION: &str = "validation";
+/// Root of the rooms of a validation, a folder each, numbered from 0.
+pub const SCENES: &str = "scenes";
+
+/// A loss term of a stage.
+pub fn loss_term(stage: &str, name: &str) -> String {
+    format!("{TRAINING}/{stage}/terms/{name}")
+}
+
+/// Learning rate, speed or gradient norm of a stage.
+pub fn pace(stage: &str, name: &str) -> String {
+    format!("{TRAINING}/{stage}/{name}")
+}
+
+/// A figure of a stage on held-out rooms: `metres` (names that end in `_m`), `degrees`
+/// (`_deg`) or `shares`.
+pub fn figure(stage: &str, name: &str) -> String {
+    let unit = match name {
+        _ if name.ends_with("_m") => "metres",
+        _ if name.ends_with("_deg") => "degrees",
+        _ => "shares",
+    };
+    format!("{VALIDATION}/{stage}/{unit}/{name}")
+}
+
+/// A part of a room on the bird's-eye map.
+pub fn scene_part(scene: usize, part: &str) -> String {
+    format!("{SCENES}/{scene}/{part}")
+}
+
+/// Optimiser steps of a stage.
+pub const TIMELINE_STEP: &str = "step";
 /// Time of the video frame in seconds.
 pub const TIMELINE_VIDEO: &str = "video_time";
 /// Number of the video frame.

@@ -6,6 +6,9 @@
 //! whenever no event waits. A missing or dead viewer and a full disk become
 //! messages; nothing here makes the caller wait longer than it asked for.
 //!
+//! A training run is recorded by the same kind of thread from its own events
+//! ([`Recorder::start_training`]).
+//!
 //! Spaces: everything 3D is in the anchor space (metres, x right, y forward, z up).
 
 pub mod entity_paths;
@@ -21,6 +24,10 @@ mod frame_feed;
 mod recorder_thread;
 #[cfg(feature = "rerun")]
 mod rerun_sink;
+#[cfg(feature = "rerun")]
+mod training_sink;
+#[cfg(feature = "rerun")]
+mod training_thread;
 #[cfg(feature = "rerun")]
 mod viewer_process;
 #[cfg(not(feature = "rerun"))]
@@ -39,13 +46,31 @@ mod recorder_thread {
         }
     }
 }
+#[cfg(not(feature = "rerun"))]
+mod training_thread {
+    //! Stands in for the real one in builds without Rerun: recorders never start.
+    use super::{Record, RecorderEvent, RecordingConfig, TrainingPlan};
+    use crate::worker::WorkerSide;
 
-use std::path::PathBuf;
+    pub(super) fn run(
+        _config: &RecordingConfig,
+        plan: TrainingPlan,
+        side: &WorkerSide<Record, RecorderEvent>,
+    ) {
+        drop(plan);
+        while let Ok(Record::Training(event)) = side.commands.recv() {
+            drop(event);
+        }
+    }
+}
+
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::RecvTimeoutError;
 
 use crate::session::SessionEvent;
+use crate::train::TrainEvent;
 use crate::worker::{SendError, Worker};
 
 /// Events that may wait: a whole conversation while a slow disk catches up.
@@ -67,6 +92,19 @@ impl RecordingConfig {
     pub fn is_on(&self) -> bool {
         self.viewer || self.rrd.is_some()
     }
+}
+
+/// What a recording of a training run begins with.
+#[derive(Debug, Clone, Default)]
+pub struct TrainingPlan {
+    /// Name of the run on screen.
+    pub name: String,
+    /// Stages in order; each gets curves of its own.
+    pub stages: Vec<String>,
+    /// Rooms that validations show, at most.
+    pub scenes: usize,
+    /// What the run told before; it comes first.
+    pub history: Vec<TrainEvent>,
 }
 
 /// What the recorder tells.
@@ -132,6 +170,7 @@ pub enum RecordingError {
 /// What the recorder thread is given.
 enum Record {
     Event(Box<SessionEvent>),
+    Training(Box<TrainEvent>),
     /// Write what waits; the owner gives up after `within`.
     Finish {
         #[cfg_attr(not(feature = "rerun"), expect(dead_code, reason = "only a real recorder has work left"))]
@@ -167,6 +206,29 @@ impl Recorder {
             |message| RecorderEvent::Failed { message: format!("recording stopped unexpectedly: {message}") },
         )?;
         Ok(Self { worker, dropped_events: 0 })
+    }
+
+    /// Starts recording a training run; see [`Self::start`].
+    ///
+    /// # Errors
+    /// When the file cannot be created, or this build has no Rerun.
+    pub fn start_training(config: RecordingConfig, plan: TrainingPlan) -> Result<Self, RecordingError> {
+        recorder_thread::check(&config)?;
+        let worker = Worker::start(
+            "loc3r-recorder",
+            EVENT_BOUND,
+            MESSAGE_BOUND,
+            move |side| training_thread::run(&config, plan, side),
+            |message| RecorderEvent::Failed { message: format!("recording stopped unexpectedly: {message}") },
+        )?;
+        Ok(Self { worker, dropped_events: 0 })
+    }
+
+    /// Takes in one event of a training run; never blocks.
+    pub fn record_training(&mut self, event: &TrainEvent) {
+        if self.worker.try_send(Record::Training(Box::new(event.clone()))) == Err(SendError::Busy) {
+            self.dropped_events += 1;
+        }
     }
 
     /// Takes in one event; never blocks. Progress and pieces of answers are not recorded.
@@ -235,6 +297,25 @@ impl Recorder {
     }
 }
 
+/// The file of a recording that was preceded by `before` others: `a.rrd`, `a-2.rrd`, …
+pub fn numbered(path: &Path, before: u32) -> PathBuf {
+    if before == 0 {
+        return path.to_path_buf();
+    }
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let ending = path.extension().map(|ending| format!(".{}", ending.to_string_lossy())).unwrap_or_default();
+    path.with_file_name(format!("{stem}-{}{ending}", before + 1))
+}
+
+/// `path`, or the first of its numbered neighbours that does not exist: what was
+/// recorded before is kept.
+pub fn free_file(path: &Path) -> PathBuf {
+    (0..u32::MAX)
+        .map(|before| numbered(path, before))
+        .find(|file| !file.exists())
+        .unwrap_or_else(|| path.into())
+}
+
 /// Why no message came.
 fn silence(error: RecvTimeoutError, timeout: Duration) -> RecordingError {
     match error {
@@ -243,10 +324,25 @@ fn silence(error: RecvTimeoutError, timeout: Duration) -> RecordingError {
     }
 }
 
-#[cfg(all(test, not(feature = "rerun")))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_second_recording_never_takes_the_place_of_the_first() {
+        let files = [0, 1, 2].map(|before| numbered(Path::new("out/walk.rrd"), before));
+        assert_eq!(files, ["out/walk.rrd", "out/walk-2.rrd", "out/walk-3.rrd"].map(PathBuf::from));
+        assert_eq!(numbered(Path::new("walk"), 1), PathBuf::from("walk-2"));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.rrd");
+        for expected in ["a.rrd", "a-2.rrd", "a-3.rrd"] {
+            let free = free_file(&path);
+            assert_eq!(free, folder.path().join(expected));
+            std::fs::write(free, "").unwrap();
+        }
+    }
+
+    #[cfg(not(feature = "rerun"))]
     #[test]
     fn a_build_without_rerun_says_so() {
         let config = RecordingConfig { rrd: Some("a.rrd".into()), viewer: false };

@@ -19,7 +19,7 @@ use crate::worker::WorkerSide;
 /// Rerun restricts these names; it is the same for every recording.
 const APPLICATION: &str = "loc3r";
 /// Time to write when nobody waits for the end.
-const ABANDONED_LIMIT: Duration = Duration::from_secs(2);
+pub(super) const ABANDONED_LIMIT: Duration = Duration::from_secs(2);
 /// Time for a clip to be on disk when the next one begins.
 const CLIP_LIMIT: Duration = Duration::from_secs(10);
 
@@ -52,35 +52,9 @@ struct Recording<'a> {
 
 impl<'a> Recording<'a> {
     fn begin(config: &'a RecordingConfig, side: &WorkerSide<Record, RecorderEvent>) -> Result<Self, String> {
-        let mut places = Vec::new();
-        let mut file = None;
-        if let Some(path) = &config.rrd {
-            file = Some(FileSink::new(path).map_err(|error| {
-                let reason = error.to_string();
-                RecordingError::File { path: path.clone(), reason }.to_string()
-            })?);
-            places.push(path.display().to_string());
-        }
-        let mut viewer = None;
-        if config.viewer {
-            let warning = match viewer_process::connect() {
-                Ok((sink, warning)) => {
-                    viewer = Some(sink);
-                    places.push("the Rerun viewer".to_owned());
-                    warning
-                }
-                Err(reason) if file.is_some() => Some(format!("recording to the file only: {reason}")),
-                Err(reason) => return Err(reason),
-            };
-            if let Some(message) = warning {
-                drop(side.events.send(RecorderEvent::Warning { message }));
-            }
-        }
-        let destinations =
-            Destinations::new(file, viewer).map_err(|error| RecordingError::Thread(error).to_string())?;
-        let destinations = Arc::new(destinations);
+        let (destinations, places) = open_destinations(config, side)?;
         let sink = open_sink(config, &destinations)?;
-        drop(side.events.send(RecorderEvent::Ready { places: places.join(" and ") }));
+        drop(side.events.send(RecorderEvent::Ready { places }));
         Ok(Self {
             config,
             destinations,
@@ -97,6 +71,8 @@ impl<'a> Recording<'a> {
             let patience = if self.feed.is_some() { Duration::ZERO } else { Duration::from_hours(1) };
             match side.commands.recv_timeout(patience) {
                 Ok(Record::Event(event)) => self.take(&event, side)?,
+                // Another recorder's; see `training_thread`.
+                Ok(Record::Training(_)) => {}
                 Ok(Record::Finish { within }) => {
                     // Half for the frames that are left, a quarter each for file and viewer.
                     self.feed_until(Instant::now() + within / 2, side)?;
@@ -222,17 +198,59 @@ impl<'a> Recording<'a> {
     }
 }
 
+/// File and viewer as wanted, and their names for people.
+pub(super) fn open_destinations(
+    config: &RecordingConfig,
+    side: &WorkerSide<Record, RecorderEvent>,
+) -> Result<(Arc<Destinations>, String), String> {
+    let mut places = Vec::new();
+    let mut file = None;
+    if let Some(path) = &config.rrd {
+        file = Some(FileSink::new(path).map_err(|error| {
+            let reason = error.to_string();
+            RecordingError::File { path: path.clone(), reason }.to_string()
+        })?);
+        places.push(path.display().to_string());
+    }
+    let mut viewer = None;
+    if config.viewer {
+        let warning = match viewer_process::connect() {
+            Ok((sink, warning)) => {
+                viewer = Some(sink);
+                places.push("the Rerun viewer".to_owned());
+                warning
+            }
+            Err(reason) if file.is_some() => Some(format!("recording to the file only: {reason}")),
+            Err(reason) => return Err(reason),
+        };
+        if let Some(message) = warning {
+            drop(side.events.send(RecorderEvent::Warning { message }));
+        }
+    }
+    let destinations =
+        Destinations::new(file, viewer).map_err(|error| RecordingError::Thread(error).to_string())?;
+    Ok((Arc::new(destinations), places.join(" and ")))
+}
+
 /// A new recording in the shared destinations.
 fn open_sink(config: &RecordingConfig, destinations: &Arc<Destinations>) -> Result<RerunSink, String> {
-    let sinks: Vec<Box<dyn LogSink>> = vec![Box::new(SharedSink(Arc::clone(destinations)))];
-    let stream = rerun::RecordingStreamBuilder::new(APPLICATION)
-        .with_blueprint(blueprint())
-        .set_sinks(sinks)
-        .map_err(|error| format!("Rerun cannot start recording: {error}"))?;
+    let stream = open_stream(destinations, blueprint())?;
     RerunSink::new(stream).map_err(|error| failed(config, &error.to_string()))
 }
 
-fn failed(config: &RecordingConfig, reason: &str) -> String {
+/// A new stream into the shared destinations.
+pub(super) fn open_stream(
+    destinations: &Arc<Destinations>,
+    blueprint: rerun::blueprint::Blueprint,
+) -> Result<rerun::RecordingStream, String> {
+    let sinks: Vec<Box<dyn LogSink>> = vec![Box::new(SharedSink(Arc::clone(destinations)))];
+    rerun::RecordingStreamBuilder::new(APPLICATION)
+        .with_blueprint(blueprint)
+        .set_sinks(sinks)
+        .map_err(|error| format!("Rerun cannot start recording: {error}"))
+}
+
+pub(super) fn failed(config: &RecordingConfig, reason: &str) -> String {
     match (&config.rrd, config.viewer) {
         (Some(path), false) => {
             format!("the recording {} is incomplete: {reason}; is the disk full?", path.display())

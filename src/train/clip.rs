@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use super::config::DataConfig;
 use crate::geometry::{AnchorFrame, BevPoint, CameraPose, ImageSize, Intrinsics, wrap_angle};
 use crate::model::odometry::planar::PlanarPose;
-use crate::scene::{SceneObject, token_points};
+use crate::scene::{CameraTrack, SceneObject, SceneTruth, token_points};
 use crate::synth::{
     self, FIRST_OBJECT, Quality, QuestionOptions, RenderedView, Renderer, SynthConfig, SynthQuestion,
     SynthScene, Walk, generate_questions, surface,
@@ -132,6 +132,24 @@ const FOLLOWED_FPS: f32 = 12.0;
 impl ClipMaker {
     /// The clip of a scene seed.
     pub fn make(&self, seed: u64) -> Clip {
+        let (scene, walk, frames, mut rng) = self.plan(seed);
+        self.render(&scene, &walk, &frames, &mut rng)
+    }
+
+    /// What is true about the clip of a scene seed, without rendering it: world space,
+    /// one pose a view.
+    pub fn truth(&self, seed: u64) -> SceneTruth {
+        let (scene, walk, frames, _) = self.plan(seed);
+        SceneTruth {
+            objects: scene.objects().cloned().collect(),
+            rooms: scene.rooms.iter().map(|room| room.polygon.clone()).collect(),
+            track: CameraTrack { poses: frames.iter().map(|&frame| walk.track.poses[frame]).collect() },
+            intrinsics: walk.intrinsics,
+        }
+    }
+
+    /// Room, walk, frames of the views, and the generator after them.
+    fn plan(&self, seed: u64) -> (SynthScene, Walk, Vec<usize>, ChaCha8Rng) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x636c_6970);
         let mut config = SynthConfig {
             seconds: self.data.seconds,
@@ -145,7 +163,7 @@ impl ClipMaker {
         let scene = synth::generate_scene(seed, &config);
         let walk = synth::generate_walk(&scene, seed, &config);
         let frames = self.choice.frames(&walk, &mut rng);
-        self.render(&scene, &walk, &frames, &mut rng)
+        (scene, walk, frames, rng)
     }
 
     fn render(&self, scene: &SynthScene, walk: &Walk, frames: &[usize], rng: &mut ChaCha8Rng) -> Clip {

@@ -16,7 +16,7 @@ use super::config::{DenseStageConfig, DenseWeights, TrainConfig};
 use super::dense_batch::{DenseBatch, DenseSource, dense_batch};
 use super::loss::{cross_entropy, weighted_cross_entropy};
 use super::pool::{ClipPool, PoolRule};
-use super::stage::{Stage, StepLoss};
+use super::stage::{Stage, StepLoss, Validated};
 use super::track_error::{TrackErrors, ViewErrors};
 use super::tracking::tracked;
 use super::{Metrics, StageKind, TrainError, Variables};
@@ -120,7 +120,7 @@ impl Stage for DenseStage {
         Ok(dense_loss(&dense, batch, &self.stage.weights)?)
     }
 
-    fn validate(&self) -> Result<Metrics, TrainError> {
+    fn validate(&self) -> Result<Validated, TrainError> {
         let validation = self.config.validation;
         // Following the camera takes many frames: only where the encoder is the subject.
         let spacing = (self.kind == StageKind::Camera).then_some(self.camera.config().spacing);
@@ -145,7 +145,7 @@ impl Stage for DenseStage {
             metrics.extend(tracks.metrics());
             metrics.extend(views.metrics());
         }
-        Ok(metrics)
+        Ok(Validated { metrics, scenes: Vec::new() })
     }
 }
 

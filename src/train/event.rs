@@ -1,10 +1,12 @@
 //! What a training run tells while it goes on; consumed by the command line's
-//! progress bar and written to `metrics.jsonl`.
+//! progress bar and the Rerun recording, and written into the run folder.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+use super::SceneSnapshot;
 
 /// Named numbers of a step or a validation, in order of their names.
 pub type Metrics = BTreeMap<String, f64>;
@@ -50,6 +52,8 @@ pub enum TrainEvent {
         /// Figures.
         metrics: Metrics,
     },
+    /// Some of the held-out rooms with what was predicted; kept in a file of its own.
+    Scenes(SceneSnapshot),
     /// A checkpoint was written.
     Saved {
         /// Name of the stage.
@@ -68,4 +72,26 @@ pub enum TrainEvent {
         /// Wall clock seconds of this process in the stage.
         secs: f64,
     },
+    /// The run was asked to stop before the stage was complete.
+    Stopped {
+        /// Name of the stage.
+        stage: String,
+        /// Steps done.
+        step: u64,
+    },
+}
+
+impl TrainEvent {
+    /// The stage it belongs to, and the steps done by then.
+    pub fn moment(&self) -> (&str, u64) {
+        match self {
+            Self::Scenes(SceneSnapshot { stage, step, .. })
+            | Self::StageStarted { stage, step, .. }
+            | Self::Step { stage, step, .. }
+            | Self::Validation { stage, step, .. }
+            | Self::Saved { stage, step, .. }
+            | Self::StageFinished { stage, step, .. }
+            | Self::Stopped { stage, step } => (stage, *step),
+        }
+    }
 }

@@ -247,6 +247,7 @@ mod tests {
                 position: BevPoint::new(1.0, 2.0),
                 orientation: Orientation::from_radians(0.5),
             }),
+            text: None,
             mentions: vec![MentionTarget { token: 0, object: 0, position: BevPoint::new(3.0, 4.0) }],
         };
         let long =

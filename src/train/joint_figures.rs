@@ -6,10 +6,15 @@ use super::Metrics;
 use super::joint_batch::{JointBatch, SuffixRows};
 use crate::geometry::{BevPoint, OrientationHistogram, wrap_angle};
 
+/// Name of the layout error that remains when every token gets the one point that suits
+/// all of them best: a model that has learned nothing of rooms.
+pub const CONSTANT_LAYOUT_ERROR: &str = "layout_error_constant_m";
+
 /// Errors collected over batches.
 #[derive(Debug, Default)]
 pub struct JointFigures {
     layout: Vec<f32>,
+    targets: Vec<BevPoint>,
     position: Vec<f32>,
     heading: Vec<f32>,
     mention: Vec<f32>,
@@ -28,6 +33,9 @@ impl JointFigures {
             (mean - &batch.layout)?.sqr()?.sum(D::Minus1)?.sqrt()?.flatten_all()?.to_vec1::<f32>()?;
         let known = batch.layout_known.flatten_all()?.to_vec1::<f32>()?;
         self.layout.extend(distance.iter().zip(&known).filter(|(_, known)| **known > 0.0).map(|(d, _)| *d));
+        let targets = batch.layout.flatten_to(1)?.to_vec2::<f32>()?;
+        let known = targets.iter().zip(&known).filter(|(_, known)| **known > 0.0);
+        self.targets.extend(known.map(|(target, _)| BevPoint::new(target[0], target[1])));
         Ok(())
     }
 
@@ -89,8 +97,10 @@ impl JointFigures {
             ("pointing_accuracy".to_owned(), self.nouns_pointing as f64 / self.nouns.max(1) as f64),
             ("answer_exact".to_owned(), self.answers_right as f64 / self.answers.max(1) as f64),
         ]);
+        let mut constant = constant_errors(&self.targets);
         for (name, values) in [
             ("layout_error_m", &mut self.layout),
+            (CONSTANT_LAYOUT_ERROR, &mut constant),
             ("position_error_m", &mut self.position),
             ("mention_error_m", &mut self.mention),
         ] {
@@ -99,6 +109,17 @@ impl JointFigures {
         }
         metrics
     }
+}
+
+/// Distances of `targets` to their middle (median of each coordinate).
+fn constant_errors(targets: &[BevPoint]) -> Vec<f32> {
+    let median = |coordinate: fn(&BevPoint) -> f32| {
+        let mut values: Vec<f32> = targets.iter().map(coordinate).collect();
+        values.sort_by(f32::total_cmp);
+        values.get(values.len() / 2).copied().unwrap_or(0.0)
+    };
+    let middle = BevPoint::new(median(|point| point.x), median(|point| point.y));
+    targets.iter().map(|target| middle.distance(*target)).collect()
 }
 
 fn distances(mean: &Tensor, targets: &[(u32, BevPoint)]) -> Result<Vec<f32>> {
@@ -110,6 +131,13 @@ fn distances(mean: &Tensor, targets: &[(u32, BevPoint)]) -> Result<Vec<f32>> {
 mod tests {
     use super::*;
     use candle_core::Device;
+
+    #[test]
+    fn one_point_for_all_is_as_wrong_as_the_tokens_are_apart() {
+        let line = [-3.0, -1.0, 0.0, 1.0, 3.0].map(|x| BevPoint::new(x, 5.0));
+        let figures = JointFigures { targets: line.to_vec(), ..JointFigures::default() };
+        assert_eq!(figures.metrics()[CONSTANT_LAYOUT_ERROR], 1.0);
+    }
 
     #[test]
     fn an_answer_counts_only_as_a_whole() {

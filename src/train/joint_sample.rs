@@ -7,6 +7,7 @@ use glam::{Vec2, Vec3};
 use super::TrainError;
 use super::alignment::word_shares;
 use super::clip::{Clip, ClipMaker};
+use super::joint_scenes::token_colors;
 use super::pixels::pixel_tensor;
 use super::pointing::tokens_showing;
 use super::tracking::tracked;
@@ -44,6 +45,8 @@ pub struct Suffix {
     pub orientation: usize,
     /// Where the described person is; `None` for questions about the whole room.
     pub situation: Option<Situation>,
+    /// The situation in words.
+    pub text: Option<String>,
     /// Named objects.
     pub mentions: Vec<MentionTarget>,
 }
@@ -62,6 +65,10 @@ pub struct JointSample {
     pub true_points: Vec<Option<Vec3>>,
     /// The same as the camera encoder sees it; empty where the clip was not followed.
     pub estimated_points: Vec<Option<Vec3>>,
+    /// Mean colour under each pooled token, frame-major.
+    pub colors: Vec<[u8; 3]>,
+    /// Height of the first camera above the floor, metres.
+    pub first_height: f32,
     /// Share of each word per pooled token, (F n, W); see [`super::alignment`].
     pub words: Tensor,
     /// Pooled tokens that show an object and their shares, by object number.
@@ -107,6 +114,8 @@ impl SampleMaker {
             true_points: clip.views.iter().flat_map(|view| view.token_points.iter().copied()).collect(),
             estimated_points: found.as_ref().map(|found| found.token_points(grid)).unwrap_or_default(),
             estimated_poses: found.map(|found| found.poses),
+            colors: clip.views.iter().flat_map(|view| token_colors(view, grid)).collect(),
+            first_height: clip.views.first().map_or(0.0, |view| view.view[0]),
             words,
             shown: tokens_showing(&clip.views, grid, clip.objects.len()),
             suffixes: self.suffixes(&clip)?,
@@ -127,6 +136,7 @@ impl SampleMaker {
                 position: 0,
                 orientation: 1,
                 situation: None,
+                text: None,
                 mentions: Vec::new(),
             });
         }
@@ -157,7 +167,8 @@ impl SampleMaker {
         }
         ids.extend(encode(&PromptText::completion(&question.labeled.key.words(asked)))?);
         let situation = question.labeled.situation;
-        Ok(Some(Suffix { ids, answer, position, orientation, situation, mentions }))
+        let text = asked.situation_text.clone();
+        Ok(Some(Suffix { ids, answer, position, orientation, situation, text, mentions }))
     }
 }
 

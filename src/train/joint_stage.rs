@@ -16,15 +16,18 @@ use candle_nn::Module as _;
 use rayon::prelude::*;
 
 use super::alignment::WordTable;
+use super::clip::ClipMaker;
 use super::config::{CameraSource, TrainConfig};
 use super::joint_batch::{JointBatch, JointSource, joint_batch};
-use super::joint_figures::JointFigures;
+use super::joint_figures::{CONSTANT_LAYOUT_ERROR, JointFigures};
 use super::joint_sample::{JointSample, SampleMaker};
+use super::joint_scenes::{HeadReadings, ShownRooms, pick};
 use super::loss::{GaussianNll, OrientationLoss, cross_entropy};
 use super::pointing::{pointing_loss, pointing_scores, points_right, wanted_attention};
 use super::pool::{ClipPool, PoolRule};
-use super::stage::{Stage, StepLoss};
-use super::{Metrics, StageKind, TrainError, Variables};
+use super::scenes::MOST_SCENES;
+use super::stage::{Stage, StepLoss, Validated};
+use super::{StageKind, TrainError, Variables};
 use crate::geometry::BevPoint;
 use crate::model::heads::GaussianOutput;
 use crate::model::layers::{Linear, linear};
@@ -33,6 +36,9 @@ use crate::model::sequence::VisualLayout;
 
 /// Names of variables that only training needs start with this.
 pub const TRAINING_ONLY_PREFIX: &str = "training.";
+
+/// Held-out rooms that go through the network at once.
+const CHUNK: usize = 2;
 
 /// The joint stage.
 pub struct JointStage {
@@ -235,10 +241,15 @@ impl JointStage {
         Ok(self.held_out.get_or_init(|| samples))
     }
 
-    fn figures(&self, source: CameraSource) -> Result<Metrics, TrainError> {
+    /// Figures on all held-out rooms, and the first of them as scenes.
+    fn figures(&self, source: CameraSource) -> Result<Validated, TrainError> {
         let mut figures = JointFigures::default();
+        let mut scenes = Vec::new();
+        let (clips, first_seed) = (&self.maker.clips, self.config.validation.first_seed);
+        let clips = ClipMaker { spacing: Some(self.maker.camera.config().spacing), ..*clips };
+        let shown = ShownRooms { clips: &clips, first_seed, source };
         let joint = super::config::JointConfig { camera: source, ..self.config.joint };
-        for samples in self.held_out()?.chunks(2) {
+        for (chunk, samples) in self.held_out()?.chunks(CHUNK).enumerate() {
             let batch = joint_batch(samples, &joint, self.maker.model.camera_token_dim, None)?;
             let output = self.forward(&batch)?;
             figures.add_layout(&output.layout.mean, &batch)?;
@@ -255,18 +266,25 @@ impl JointStage {
                     rows,
                 )?;
             }
+            let mut situations = None;
             if !rows.position.is_empty() {
                 let position = heads.position(&pick(&output.rows, &rows.position)?)?;
                 let logits = heads.orientation(&pick(&output.rows, &rows.orientation)?)?;
                 let probabilities = candle_nn::ops::softmax(&logits, D::Minus1)?;
                 figures.add_situations(&position.mean, &probabilities, rows)?;
+                situations = Some((position, logits));
+            }
+            if scenes.len() < MOST_SCENES {
+                let readings = HeadReadings { layout: &output.layout, situations };
+                scenes.extend(shown.scenes(samples, chunk * CHUNK, &batch, heads, &readings)?);
             }
             if !rows.mentions.is_empty() {
                 let found = read_place(&self.mention_head, &pick(&output.middle, &rows.mentions)?)?;
                 figures.add_mentions(&found.mean, rows)?;
             }
         }
-        Ok(figures.metrics())
+        scenes.truncate(MOST_SCENES);
+        Ok(Validated { metrics: figures.metrics(), scenes })
     }
 }
 
@@ -323,14 +341,16 @@ impl Stage for JointStage {
         Ok(StepLoss { total, terms, frames: clips * frames })
     }
 
-    fn validate(&self) -> Result<Metrics, TrainError> {
+    fn validate(&self) -> Result<Validated, TrainError> {
         let source = self.config.joint.camera;
-        let mut metrics = self.figures(source)?;
+        let mut validated = self.figures(source)?;
         if source == CameraSource::Truth {
-            let estimated = self.figures(CameraSource::Estimated)?;
-            metrics.extend(estimated.into_iter().map(|(name, value)| (format!("estimated_{name}"), value)));
+            let estimated = self.figures(CameraSource::Estimated)?.metrics.into_iter();
+            // The cameras do not move what is true.
+            let estimated = estimated.filter(|(name, _)| name != CONSTANT_LAYOUT_ERROR);
+            validated.metrics.extend(estimated.map(|(name, value)| (format!("estimated_{name}"), value)));
         }
-        Ok(metrics)
+        Ok(validated)
     }
 }
 
@@ -339,11 +359,6 @@ fn read_place(head: &Linear, rows: &Tensor) -> candle_core::Result<GaussianOutpu
     let scale = (rows.sqr()?.mean_keepdim(D::Minus1)? + 1e-6)?.sqrt()?;
     let output = head.forward(&rows.broadcast_div(&scale)?)?;
     Ok(GaussianOutput { mean: output.narrow(D::Minus1, 0, 2)?, raw: output.narrow(D::Minus1, 2, 2)? })
-}
-
-/// The rows named first in `targets`, (n, h).
-fn pick<T>(rows: &Tensor, targets: &[(u32, T)]) -> candle_core::Result<Tensor> {
-    rows.index_select(&Tensor::from_iter(targets.iter().map(|(row, _)| *row), &Device::Cpu)?, 0)
 }
 
 fn points(targets: &[(u32, BevPoint)]) -> candle_core::Result<Tensor> {

@@ -9,15 +9,18 @@
 pub mod alignment;
 pub mod clip;
 pub mod config;
+pub mod curve;
 pub mod dense_batch;
 pub mod dense_stage;
 pub mod event;
 pub mod export;
 pub mod familiarity;
 pub mod feed;
+pub mod follow;
 pub mod joint_batch;
 pub mod joint_figures;
 pub mod joint_sample;
+mod joint_scenes;
 pub mod joint_stage;
 pub mod loss;
 pub mod optimizer;
@@ -26,6 +29,7 @@ pub mod pixels;
 pub mod pointing;
 pub mod pool;
 pub mod run_dir;
+pub mod scenes;
 pub mod schedule;
 pub mod stage;
 pub mod track_error;
@@ -38,6 +42,7 @@ use std::path::{Path, PathBuf};
 pub use config::{StageKind, TrainConfig};
 pub use event::{Metrics, TrainEvent};
 pub use run_dir::RunDir;
+pub use scenes::{SceneSituation, SceneSnapshot, ValidationScene};
 pub use variables::Variables;
 
 /// What can go wrong in training.

@@ -4,6 +4,7 @@
 //! RUN/config.toml                    what was asked for
 //! RUN/tokenizer.json                 the vocabulary, learned when the joint stage starts
 //! RUN/metrics.jsonl                  one `TrainEvent` a line, appended
+//! RUN/scenes/STAGE-STEP.json         rooms of a validation, predicted and true
 //! RUN/checkpoints/STAGE/model.safetensors      variables (f32)
 //! RUN/checkpoints/STAGE/optimizer.safetensors  moments
 //! RUN/checkpoints/STAGE/progress.json          steps done
@@ -21,7 +22,7 @@ use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
 use super::optimizer::AdamW;
-use super::{StageKind, TrainConfig, TrainError, TrainEvent, Variables};
+use super::{SceneSnapshot, StageKind, TrainConfig, TrainError, TrainEvent, Variables};
 
 /// Name of the vocabulary's file.
 const TOKENIZER_FILE: &str = "tokenizer.json";
@@ -103,8 +104,23 @@ impl RunDir {
         self.path.join("checkpoints").join(stage)
     }
 
-    /// Appends one event to `metrics.jsonl`.
+    /// Whether the folder is that of a run: it has a configuration, and events or
+    /// settings that can be read (a run that has just begun has no events yet).
+    pub fn is_run(path: &Path) -> bool {
+        let run = Self::at(path);
+        run.config_path().is_file() && (run.metrics_path().is_file() || Self::open(path).is_ok())
+    }
+
+    /// Where the scenes of validations lie, a file each.
+    pub fn scenes_path(&self) -> PathBuf {
+        self.path.join("scenes")
+    }
+
+    /// Appends one event to `metrics.jsonl`; scenes get a file of their own.
     pub fn log(&self, event: &TrainEvent) -> Result<(), TrainError> {
+        if let TrainEvent::Scenes(snapshot) = event {
+            return self.store_scenes(snapshot);
+        }
         let path = self.metrics_path();
         let mut line = serde_json::to_string(event).map_err(|error| TrainError::file(&path, error))?;
         line.push('\n');
@@ -114,6 +130,48 @@ impl RunDir {
             .open(&path)
             .map_err(|error| TrainError::file(&path, error))?;
         file.write_all(line.as_bytes()).map_err(|error| TrainError::file(&path, error))
+    }
+
+    /// Moved into place when whole: whoever follows the run never sees half a file.
+    fn store_scenes(&self, snapshot: &SceneSnapshot) -> Result<(), TrainError> {
+        let folder = self.scenes_path();
+        fs::create_dir_all(&folder).map_err(|error| TrainError::file(&folder, error))?;
+        let path = folder.join(scenes_file(&snapshot.stage, snapshot.step));
+        let partial = path.with_extension("partial");
+        let text = serde_json::to_string(snapshot).map_err(|error| TrainError::file(&path, error))?;
+        fs::write(&partial, text).map_err(|error| TrainError::file(&partial, error))?;
+        fs::rename(&partial, &path).map_err(|error| TrainError::file(&path, error))
+    }
+
+    /// The events of the run so far, those after the checkpoints left out: a run that goes
+    /// on takes these steps again. Lines that cannot be read (a run killed while writing)
+    /// are skipped.
+    ///
+    /// # Errors
+    /// When a checkpoint cannot be read.
+    pub fn history(&self) -> Result<Vec<TrainEvent>, TrainError> {
+        let text = fs::read(self.metrics_path()).unwrap_or_default();
+        let mut events: Vec<TrainEvent> = Vec::new();
+        for event in text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()) {
+            if let TrainEvent::StageStarted { stage, step, .. } = &event {
+                forget_after(&mut events, stage, *step);
+            }
+            events.push(event);
+        }
+        for stage in [StageKind::Tower, StageKind::Camera, StageKind::Joint].map(StageKind::name) {
+            let done = self.progress(stage)?.map_or(0, |progress| progress.step);
+            forget_after(&mut events, stage, done);
+        }
+        let mut with_scenes = Vec::with_capacity(events.len());
+        for event in events {
+            if let TrainEvent::Validation { stage, step, .. } = &event {
+                let path = self.scenes_path().join(scenes_file(stage, *step));
+                let snapshot = fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+                with_scenes.extend(snapshot.map(TrainEvent::Scenes));
+            }
+            with_scenes.push(event);
+        }
+        Ok(with_scenes)
     }
 
     /// Writes the checkpoint of a stage.
@@ -246,6 +304,19 @@ impl RunDir {
     }
 }
 
+/// Name of the file with the scenes of a validation; names sort by step.
+fn scenes_file(stage: &str, step: u64) -> String {
+    format!("{stage}-{step:08}.json")
+}
+
+/// Drops what `stage` told after `step`.
+fn forget_after(events: &mut Vec<TrainEvent>, stage: &str, step: u64) {
+    events.retain(|event| {
+        let (of, at) = event.moment();
+        of != stage || at <= step
+    });
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, TrainError> {
     fs::read(path).map_err(|error| TrainError::file(path, error))
 }
@@ -308,6 +379,51 @@ mod tests {
         let changed = config.with(&["tower.steps=7".to_owned()]).unwrap();
         run.store(&changed).unwrap();
         assert_eq!(RunDir::open(run.path()).unwrap().1, changed);
+    }
+
+    #[test]
+    fn the_history_ends_at_the_checkpoint_and_has_the_scenes() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = with_joint(&folder.path().join("run"), None);
+        let stage = || "joint".to_owned();
+        let step = |step| TrainEvent::Step {
+            stage: stage(),
+            step,
+            learning_rate: 1e-3,
+            metrics: crate::train::Metrics::from([("loss".to_owned(), step as f64)]),
+            secs: 1.0,
+            waited_secs: 0.0,
+            frames: 1,
+        };
+        let snapshot =
+            SceneSnapshot { stage: stage(), step: 1, scenes: vec![crate::train::scenes::tests::scene(5)] };
+        let validation =
+            TrainEvent::Validation { stage: stage(), step: 1, metrics: crate::train::Metrics::new() };
+        let scenes = TrainEvent::Scenes(snapshot);
+        for event in [&step(1), &scenes, &validation, &step(2), &step(3)] {
+            run.log(event).unwrap();
+        }
+        fs::OpenOptions::new()
+            .append(true)
+            .open(run.metrics_path())
+            .unwrap()
+            .write_all(b"{\"event\":\"st")
+            .unwrap();
+        // The checkpoint stands at step 1.
+        assert_eq!(run.history().unwrap(), [step(1), scenes, validation]);
+    }
+
+    #[test]
+    fn a_run_folder_is_known_before_its_first_event() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let run = RunDir::create(&path, &TrainConfig::preset("tiny").unwrap()).unwrap();
+        assert!(RunDir::is_run(&path) && !run.metrics_path().exists());
+        // Any program may keep a config.toml beside its pictures.
+        fs::write(run.config_path(), "colour = 3").unwrap();
+        assert!(!RunDir::is_run(&path));
+        fs::write(run.metrics_path(), "").unwrap();
+        assert!(RunDir::is_run(&path));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use super::feed::{BatchSource, Feed};
 use super::optimizer::{AdamW, AdamWConfig};
 use super::run_dir::Progress;
+use super::scenes::{SceneSnapshot, ValidationScene};
 use super::schedule::LearningRateSchedule;
 use super::{Metrics, RunDir, StageKind, TrainConfig, TrainError, TrainEvent, Variables};
 use crate::worker::CancelFlag;
@@ -23,6 +24,15 @@ pub struct StepLoss {
     pub terms: Vec<(&'static str, Tensor)>,
     /// Frames in the batch.
     pub frames: usize,
+}
+
+/// What a validation found.
+#[derive(Debug)]
+pub struct Validated {
+    /// Figures on held-out seeds.
+    pub metrics: Metrics,
+    /// Some of the rooms with what was predicted; empty where a stage has nothing to show.
+    pub scenes: Vec<ValidationScene>,
 }
 
 /// A part of the curriculum: variables, data and loss.
@@ -51,8 +61,8 @@ pub trait Stage: Sync {
     /// The loss of a batch.
     fn loss(&self, batch: &<Self::Source as BatchSource>::Batch) -> Result<StepLoss, TrainError>;
 
-    /// Figures on held-out seeds.
-    fn validate(&self) -> Result<Metrics, TrainError>;
+    /// Figures and scenes of held-out seeds.
+    fn validate(&self) -> Result<Validated, TrainError>;
 }
 
 /// Everything around the stages of a run.
@@ -99,8 +109,7 @@ impl Runner<'_> {
             step += 1;
             let every = self.config.validation.every;
             if every > 0 && step % every == 0 && step < steps {
-                let metrics = stage.validate()?;
-                self.tell(TrainEvent::Validation { stage: name.to_owned(), step, metrics })?;
+                self.validate(stage, step)?;
             }
             let stopped = self.stop.is_raised() && step < steps;
             if step < steps && (stopped || saved.elapsed().as_secs_f64() >= self.config.checkpoint_secs) {
@@ -108,11 +117,11 @@ impl Runner<'_> {
                 saved = Instant::now();
             }
             if stopped {
+                self.tell(TrainEvent::Stopped { stage: name.to_owned(), step })?;
                 return Err(TrainError::Stopped { stage: name, step });
             }
         }
-        let metrics = stage.validate()?;
-        self.tell(TrainEvent::Validation { stage: name.to_owned(), step, metrics })?;
+        self.validate(stage, step)?;
         self.save(name, &optimizer, Progress { step, finished: true })?;
         let secs = started.elapsed().as_secs_f64();
         self.tell(TrainEvent::StageFinished { stage: name.to_owned(), step, secs })
@@ -162,6 +171,15 @@ impl Runner<'_> {
             waited_secs,
             frames,
         })
+    }
+
+    fn validate<S: Stage>(&mut self, stage: &S, step: u64) -> Result<(), TrainError> {
+        let name = stage.kind().name();
+        let Validated { metrics, scenes } = stage.validate()?;
+        if !scenes.is_empty() {
+            self.tell(TrainEvent::Scenes(SceneSnapshot { stage: name.to_owned(), step, scenes }))?;
+        }
+        self.tell(TrainEvent::Validation { stage: name.to_owned(), step, metrics })
     }
 
     fn save(&mut self, stage: &str, optimizer: &AdamW, progress: Progress) -> Result<(), TrainError> {

@@ -17,7 +17,8 @@ use crate::video::FrameIndex;
 #[derive(Debug, Clone, PartialEq, Message, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ViewerAction {
-    /// Opens a file or a folder of images, in the player and in the model.
+    /// Opens a file or a folder of images, in the player and in the model; the folder of a
+    /// training run is followed.
     OpenVideo(PathBuf),
     /// Shows the system's file dialog.
     ShowOpenDialog,
@@ -62,6 +63,18 @@ pub enum ViewerAction {
     PlaceSituation(Situation),
     /// Goes back to the model's own reading of the situation.
     ClearPlaced,
+    /// Shows a held-out room of the followed run (counted from 0).
+    ShowRoom(usize),
+    /// Shows the room so many further on, around the end.
+    StepRoom(i32),
+    /// Shows the rooms of the validation at a step; without one, always the newest.
+    ShowValidation(Option<u64>),
+    /// Shows the validation so many later; beyond the last one is always the newest.
+    StepValidation(i32),
+    /// Shows a described situation of the room (counted from 0).
+    ShowSituation(usize),
+    /// Shows the curves of a stage.
+    ShowStage(String),
     /// Copies the shown answer to the clipboard.
     CopyAnswer,
     /// Loads a checkpoint folder.

@@ -98,6 +98,15 @@ impl ModelLink {
         }
     }
 
+    /// Something else takes the place of the clip: it is neither asked for nor waited for.
+    pub(crate) fn leave_video(&mut self) {
+        self.held = None;
+        // A model being loaded is for whatever is opened next.
+        if !self.loading {
+            self.cancel();
+        }
+    }
+
     /// Cancels what runs and what waits.
     pub(crate) fn cancel(&mut self) {
         // A model being loaded is wanted by whatever comes next.

@@ -9,9 +9,8 @@ use bevy::tasks::futures::check_ready;
 use bevy::tasks::{IoTaskPool, Task};
 
 use super::workbench::{ClipTruth, Workbench};
-use crate::geometry::{AnchorFrame, BevPoint, OrientedBox};
 use crate::qa::LabeledQuestion;
-use crate::scene::{SceneTruth, read_scene_truth};
+use crate::scene::read_scene_truth;
 
 /// Reading what lies beside a clip.
 #[derive(Debug, Default, Resource)]
@@ -21,6 +20,11 @@ impl TruthReader {
     /// Starts reading the files beside `clip`.
     pub(crate) fn read(&mut self, clip: PathBuf) {
         self.0 = Some(IoTaskPool::get().spawn(async move { read_beside(&clip) }));
+    }
+
+    /// Gives up on what is being read.
+    pub(crate) fn forget(&mut self) {
+        self.0 = None;
     }
 
     /// Whether reading goes on.
@@ -46,7 +50,7 @@ fn read_beside(clip: &Path) -> (ClipTruth, Vec<String>) {
     let scene_file = clip.with_extension("scene.json");
     if scene_file.is_file() {
         match read_scene_truth(&scene_file) {
-            Ok(scene) => truth.scene = in_anchor_space(&scene),
+            Ok(scene) => truth.scene = scene.in_anchor_space(),
             Err(error) => problems.push(error.to_string()),
         }
     }
@@ -66,59 +70,9 @@ fn read_beside(clip: &Path) -> (ClipTruth, Vec<String>) {
     (truth, problems)
 }
 
-/// The same truth seen from the first camera; `None` without cameras.
-fn in_anchor_space(scene: &SceneTruth) -> Option<SceneTruth> {
-    let anchor = scene.anchor()?;
-    let mut moved = scene.clone();
-    for object in &mut moved.objects {
-        object.bounds = OrientedBox {
-            center: anchor.anchor_from_world(object.bounds.center),
-            yaw: anchor.bev_orientation(object.bounds.yaw),
-            ..object.bounds
-        };
-    }
-    let bev = |corner: &glam::Vec2| -> glam::Vec2 { bev_point(&anchor, *corner).into() };
-    moved.rooms = scene.rooms.iter().map(|room| room.iter().map(bev).collect()).collect();
-    moved.track.poses = scene.track.poses.iter().map(|pose| anchor.anchor_pose(pose)).collect();
-    Some(moved)
-}
-
-fn bev_point(anchor: &AnchorFrame, corner: glam::Vec2) -> BevPoint {
-    anchor.bev_from_world(corner.extend(0.0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::geometry::{CameraPose, ImageSize, Intrinsics, Orientation};
-    use crate::scene::{CameraTrack, Category, ObjectId, SceneObject};
-    use glam::{Vec2, Vec3};
-
-    #[test]
-    fn truth_is_turned_into_the_frame_of_the_first_camera() {
-        // The camera stands at (2, 0) and looks along +x: what is ahead in x is ahead in y of the bev space.
-        let pose = CameraPose::looking(Vec3::new(2.0, 0.0, 1.5), Orientation::from_degrees(0.0), 0.0, 0.0);
-        let scene = SceneTruth {
-            objects: vec![SceneObject {
-                id: ObjectId(0),
-                category: Category::new("desk"),
-                bounds: OrientedBox {
-                    center: Vec3::new(5.0, 1.0, 0.4),
-                    size: Vec3::ONE,
-                    yaw: Orientation::from_degrees(0.0),
-                },
-                color: None,
-            }],
-            rooms: vec![vec![Vec2::new(2.0, 0.0)]],
-            track: CameraTrack { poses: vec![pose] },
-            intrinsics: Intrinsics::from_horizontal_fov(ImageSize::new(4, 3), 1.0),
-        };
-        let moved = in_anchor_space(&scene).unwrap();
-        let bounds = moved.objects[0].bounds;
-        assert!(bounds.center.distance(Vec3::new(-1.0, 3.0, -1.1)) < 1e-5);
-        assert!((bounds.yaw.degrees() - 90.0).abs() < 1e-3);
-        assert!(moved.rooms[0][0].length() < 1e-5);
-    }
 
     #[test]
     fn a_clip_without_files_has_no_truth_and_no_problem() {

@@ -13,6 +13,7 @@ use super::clip_truth::TruthReader;
 use super::open_dialog::OpenDialog;
 use super::playback::PlaybackClock;
 use super::record::Recording;
+use super::run_watch::RunWatch;
 use super::views::shown_question;
 use super::window::{Pace, Pictures};
 use super::workbench::{CameraMode, Drafts, Workbench};
@@ -22,6 +23,7 @@ use glam::Vec3;
 use crate::geometry::{AnchorFrame, CameraPose, Orientation};
 use crate::qa::{Question, QuestionKind, Situation, describe};
 use crate::session::SessionRequest;
+use crate::train::RunDir;
 
 /// Smallest and largest size of the interface.
 const UI_SCALE_RANGE: std::ops::RangeInclusive<f32> = 0.6..=3.0;
@@ -47,6 +49,7 @@ pub(super) struct Desk<'w, 's> {
     scene: ResMut<'w, WorldScene>,
     dialog: ResMut<'w, OpenDialog>,
     truth: ResMut<'w, TruthReader>,
+    watch: ResMut<'w, RunWatch>,
     recording: ResMut<'w, Recording>,
     clipboard: ResMut<'w, Clipboard>,
     pictures: Res<'w, Pictures>,
@@ -70,6 +73,7 @@ pub(super) fn apply_actions(mut actions: MessageReader<ViewerAction>, mut desk: 
 impl Desk<'_, '_> {
     fn apply(&mut self, action: ViewerAction) {
         match action {
+            ViewerAction::OpenVideo(path) if RunDir::is_run(&path) => self.follow_run(path),
             ViewerAction::OpenVideo(path) => self.open_video(path),
             ViewerAction::ShowOpenDialog => {
                 self.workbench.dialog_open = true;
@@ -97,6 +101,12 @@ impl Desk<'_, '_> {
             }
             ViewerAction::PlaceSituation(situation) => self.place(situation),
             ViewerAction::ClearPlaced => self.clear_placed(),
+            ViewerAction::ShowRoom(_)
+            | ViewerAction::StepRoom(_)
+            | ViewerAction::ShowValidation(_)
+            | ViewerAction::StepValidation(_)
+            | ViewerAction::ShowSituation(_)
+            | ViewerAction::ShowStage(_) => self.look_at_run(action),
             ViewerAction::CopyAnswer => self.copy_answer(),
             ViewerAction::LoadModel(folder) => self.model.load_model(folder),
             ViewerAction::RestartModel => self.restart_model(),
@@ -116,7 +126,54 @@ impl Desk<'_, '_> {
         }
     }
 
+    /// Leaves the clip and follows the training run in `path`.
+    fn follow_run(&mut self, path: PathBuf) {
+        self.clock.close();
+        *self.video = VideoLink::default();
+        self.truth.forget();
+        self.model.leave_video();
+        self.conversation.leave(&path);
+        self.conversation.0.status = None;
+        self.watch.follow(&path);
+        // What is predicted over what is true is a map.
+        self.set_camera_mode(CameraMode::Top);
+        self.take_place_of_clip(path);
+    }
+
+    /// What a person wants to see of the followed run.
+    fn look_at_run(&mut self, action: ViewerAction) {
+        let Some(run) = &mut self.watch.run else { return };
+        match action {
+            ViewerAction::ShowRoom(room) => run.choose_room(room),
+            ViewerAction::StepRoom(by) => {
+                let count = run.snapshot.as_ref().map_or(0, |snapshot| snapshot.scenes.len()).max(1);
+                run.choose_room((run.room as i32 + by).rem_euclid(count as i32) as usize);
+            }
+            ViewerAction::ShowStage(stage) => run.stage = Some(stage),
+            ViewerAction::ShowSituation(situation) => {
+                let last = run.session.questions.len().saturating_sub(1);
+                self.workbench.selected_question = Some(situation.min(last));
+            }
+            ViewerAction::ShowValidation(step) => self.watch.pin(step),
+            ViewerAction::StepValidation(by) => {
+                let wanted = run.validation(by);
+                self.watch.pin(wanted);
+            }
+            _ => {}
+        }
+        if let Some(run) = &self.watch.run
+            && !std::sync::Arc::ptr_eq(&self.workbench.truth, &run.truth)
+        {
+            self.workbench.truth = std::sync::Arc::clone(&run.truth);
+            self.workbench.selected_question = None;
+        }
+    }
+
     fn open_video(&mut self, path: PathBuf) {
+        if self.watch.run.is_some() {
+            self.watch.leave();
+            self.set_camera_mode(CameraMode::Orbit);
+        }
         self.clock.close();
         // Playing by itself would make the pictures of a script depend on time.
         self.video.open(&path, !self.pace.is_scripted());
@@ -124,6 +181,11 @@ impl Desk<'_, '_> {
         self.model.open_video(path.clone());
         self.conversation.0.status = None;
         self.conversation.leave(&path);
+        self.take_place_of_clip(path);
+    }
+
+    /// Forgets what belonged to the clip or run before `path`, which is open now.
+    fn take_place_of_clip(&mut self, path: PathBuf) {
         let workbench = &mut *self.workbench;
         workbench.notice = None;
         if workbench.placed.take().is_some() {

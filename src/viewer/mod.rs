@@ -19,6 +19,7 @@ mod panels;
 mod playback;
 mod record;
 mod render;
+mod run_watch;
 mod script;
 mod shortcuts;
 mod space;
@@ -42,6 +43,7 @@ use bevy_egui::{EguiPlugin, EguiPrimaryContextPass};
 
 pub use action::ViewerAction;
 pub use playback::{PlaybackClock, RATE_RANGE};
+pub use run_watch::FollowedRun;
 pub use shortcuts::{SHORTCUTS, Shortcut};
 pub use video_view::VideoPanel;
 pub use views::{FramePace, LayersView, QuestionView, SightView, StatusView, TimelineView, shown_question};
@@ -69,7 +71,7 @@ pub enum ViewerSet {
 /// What the app starts with.
 #[derive(Debug, Clone)]
 pub struct ViewerOptions {
-    /// The first clip.
+    /// The first clip, or the folder of a training run to follow.
     pub video: Option<PathBuf>,
     /// Checkpoint folder; without one the app plays and shows, but cannot answer.
     pub model: Option<PathBuf>,
@@ -154,6 +156,7 @@ fn add_viewer(app: &mut App) {
         .init_resource::<camera_rig::CameraRig>()
         .init_resource::<clip_truth::TruthReader>()
         .init_resource::<open_dialog::OpenDialog>()
+        .init_resource::<run_watch::RunWatch>()
         .init_resource::<control::Clipboard>()
         .configure_sets(
             Update,
@@ -164,7 +167,8 @@ fn add_viewer(app: &mut App) {
         .add_systems(
             Update,
             (
-                (clip_truth::poll_truth, open_dialog::poll_dialog, script::play_script),
+                (clip_truth::poll_truth, open_dialog::poll_dialog, run_watch::receive_run),
+                script::play_script,
                 control::apply_actions,
                 record::record,
             )

@@ -1,7 +1,6 @@
 //! Hands session events to the Rerun recorder; starting, stopping and failing never
 //! touch the conversation.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bevy::app::AppExit;
@@ -10,7 +9,7 @@ use bevy::tasks::IoTaskPool;
 
 use super::bridge::ModelLink;
 use super::workbench::{RecordingState, Workbench};
-use crate::recording::{Recorder, RecorderEvent, RecordingConfig};
+use crate::recording::{Recorder, RecorderEvent, RecordingConfig, numbered};
 use crate::session::SessionEvent;
 
 /// Longest time that closing the window waits for the end of the recording.
@@ -80,16 +79,6 @@ impl Recording {
     }
 }
 
-/// The file of a recording that was preceded by `before` others: `a.rrd`, `a-2.rrd`, …
-fn numbered(path: &Path, before: u32) -> PathBuf {
-    if before == 0 {
-        return path.to_path_buf();
-    }
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let ending = path.extension().map(|ending| format!(".{}", ending.to_string_lossy())).unwrap_or_default();
-    path.with_file_name(format!("{stem}-{}{ending}", before + 1))
-}
-
 /// Passes on what happened, starts and stops as wanted, shows what the recorder says.
 pub(super) fn record(
     mut recording: ResMut<Recording>,
@@ -145,17 +134,5 @@ pub(super) fn finish_recording(mut exits: MessageReader<AppExit>, mut recording:
         && let Err(error) = recorder.finish(CLOSING_SECS)
     {
         tracing::error!("{error}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn switching_on_again_never_overwrites_the_file_before() {
-        let files = [0, 1, 2].map(|before| numbered(Path::new("out/walk.rrd"), before));
-        assert_eq!(files, ["out/walk.rrd", "out/walk-2.rrd", "out/walk-3.rrd"].map(PathBuf::from));
-        assert_eq!(numbered(Path::new("walk"), 1), PathBuf::from("walk-2"));
     }
 }

@@ -27,6 +27,7 @@ use super::action::ViewerAction;
 use super::bridge::{Conversation, VideoLink};
 use super::clip_truth::TruthReader;
 use super::playback::PlaybackClock;
+use super::run_watch::{FollowedRun, RunWatch};
 use super::window::Pictures;
 use super::workbench::Workbench;
 use crate::session::Severity;
@@ -50,6 +51,8 @@ pub(crate) enum Milestone {
     Answer,
     /// No request is running.
     Idle,
+    /// The followed run is read and, if it has any, a held-out room is shown.
+    Run,
 }
 
 /// Steps that only scripts have.
@@ -99,7 +102,7 @@ impl Script {
 
 fn unknown_step(number: usize, line: &str) -> String {
     format!(
-        "line {number} is no known step: {line}; steps are actions in snake case, wait_for (model, video, layout, answer, idle), wait SECONDS, expect_answer"
+        "line {number} is no known step: {line}; steps are actions in snake case, wait_for (model, video, layout, answer, idle, run), wait SECONDS, expect_answer"
     )
 }
 
@@ -112,6 +115,7 @@ pub(super) fn play_script(
     clock: Res<PlaybackClock>,
     truth: Res<TruthReader>,
     workbench: Res<Workbench>,
+    watch: Res<RunWatch>,
     pictures: Res<Pictures>,
     mut actions: MessageWriter<ViewerAction>,
     mut exit: MessageWriter<AppExit>,
@@ -126,9 +130,11 @@ pub(super) fn play_script(
         Milestone::Layout => session.layout.is_some(),
         Milestone::Answer => session.current_question().is_some_and(|asked| asked.answer.is_some()),
         Milestone::Idle => !session.is_busy(),
+        Milestone::Run => watch.run.as_ref().is_some_and(FollowedRun::is_read),
     };
     let trouble = |milestone| match (milestone, &session.status) {
         (Milestone::Video, _) => video.failure.clone(),
+        (Milestone::Run, _) => watch.run.as_ref().and_then(|run| run.problem.clone()),
         (_, Some(status)) if status.severity != Severity::Notice => Some(status.text.clone()),
         _ => None,
     };

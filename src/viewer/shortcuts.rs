@@ -42,7 +42,7 @@ const fn command(
 }
 
 /// All keys, in the order of the map of keys.
-pub const SHORTCUTS: [Shortcut; 25] = [
+pub const SHORTCUTS: [Shortcut; 29] = [
     plain("Space", Key::Space, "play or pause", |_, _| ViewerAction::TogglePlay),
     plain("K", Key::K, "play or pause", |_, _| ViewerAction::TogglePlay),
     plain("←", Key::ArrowLeft, "one frame back", |_, _| ViewerAction::Step(-1)),
@@ -61,6 +61,10 @@ pub const SHORTCUTS: [Shortcut; 25] = [
     plain("3", Key::Num3, "map from above", |_, _| ViewerAction::SetCameraMode(CameraMode::Top)),
     plain("F", Key::F, "fit everything into the 3D view", |_, _| ViewerAction::FrameAll),
     plain("V", Key::V, "what the model saw", |_, _| ViewerAction::ToggleSight),
+    plain("[", Key::OpenBracket, "held-out room before", |_, _| ViewerAction::StepRoom(-1)),
+    plain("]", Key::CloseBracket, "next held-out room", |_, _| ViewerAction::StepRoom(1)),
+    plain("PgUp", Key::PageUp, "earlier validation", |_, _| ViewerAction::StepValidation(-1)),
+    plain("PgDn", Key::PageDown, "later validation", |_, _| ViewerAction::StepValidation(1)),
     plain("R", Key::R, "start or stop the Rerun recording", |_, _| ViewerAction::ToggleRecording),
     command("Ctrl O", Key::O, "open a video", |_, _| ViewerAction::ShowOpenDialog),
     command("Ctrl +", Key::Plus, "larger", |workbench, _| ViewerAction::SetUiScale(workbench.ui_scale * 1.1)),

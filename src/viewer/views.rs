@@ -59,6 +59,8 @@ pub struct LayersView<'a> {
     pub workbench: &'a Workbench,
     /// What there is to show.
     pub session: &'a SessionState,
+    /// Whether a training run is followed.
+    pub run: bool,
 }
 
 /// "What the model saw".
@@ -74,6 +76,12 @@ pub struct SightView<'a> {
 /// without any spread, which the model never gives.
 pub(crate) fn is_given(estimate: &SituationEstimate) -> bool {
     estimate.position_sigma.rms() < 1e-4
+}
+
+/// Index of [`shown_question`] in the history.
+pub(crate) fn shown_index(session: &SessionState, workbench: &Workbench) -> Option<usize> {
+    let last = session.questions.len().checked_sub(1)?;
+    Some(workbench.selected_question.filter(|index| *index <= last).unwrap_or(last))
 }
 
 /// The question that panels, caption and 3D view show: the selected one, else the newest.

@@ -39,12 +39,15 @@ pub enum Layer {
     Labels,
     /// Vision tokens over the video, coloured by certainty.
     VideoTokens,
+    /// Where layout tokens truly lie (held-out rooms of a run).
+    TrueLayout,
 }
 
 impl Layer {
     /// All layers in the order of the list on screen.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Layout,
+        Self::TrueLayout,
         Self::Sigmas,
         Self::Points,
         Self::Path,
@@ -71,6 +74,7 @@ impl Layer {
             Self::TrueObjects => "True objects",
             Self::Labels => "Labels",
             Self::VideoTokens => "Tokens on the video",
+            Self::TrueLayout => "True layout",
         }
     }
 
@@ -179,7 +183,7 @@ pub struct Workbench {
     pub placed: Option<Situation>,
     /// Question shown in the 3D view and the caption; `None` is the newest.
     pub selected_question: Option<usize>,
-    /// Path of the clip that is open or being opened.
+    /// Path of the clip or the run that is open or being opened.
     pub clip: Option<PathBuf>,
     /// Truth and suggestions of the open clip.
     pub truth: Arc<ClipTruth>,

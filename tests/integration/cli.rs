@@ -147,7 +147,8 @@ fn ctrl_c_saves_a_training_run_and_resume_keeps_new_settings() {
     use std::time::{Duration, Instant};
 
     let workshop = Workshop::new();
-    let running = workshop.start(&["train", "--preset", "tiny", "--steps", "100000", "--out", "run"]);
+    let running = workshop
+        .start(&["train", "--preset", "tiny", "--steps", "100000", "--out", "run", "--rrd", "run.rrd"]);
     let metrics = || std::fs::read_to_string(workshop.path("run/metrics.jsonl")).unwrap_or_default();
     let started = Instant::now();
     while !metrics().contains("\"step\"") && started.elapsed() < Duration::from_secs(100) {
@@ -163,7 +164,14 @@ fn ctrl_c_saves_a_training_run_and_resume_keeps_new_settings() {
     assert_eq!(progress["finished"], false);
     let last = format!("tower.steps={}", progress["step"].as_u64().unwrap() + 1);
     let only = "stages=[\"tower\"]";
-    workshop.run(&["train", "--out", "run", "--resume", "--set", only, "--set", &last]).success();
+    let resumed = ["train", "--out", "run", "--resume", "--set", only, "--set", &last, "--rrd", "run.rrd"];
+    workshop.run(&resumed).success();
+    // The first recording is kept, the second has what came before, too.
+    for recording in ["run.rrd", "run-2.rrd"] {
+        let bytes = std::fs::read(workshop.path(recording)).unwrap();
+        let entity = b"training/tower/terms/loss";
+        assert!(bytes.windows(entity.len()).any(|window| window == entity), "{recording}");
+    }
     let config = std::fs::read_to_string(workshop.path("run/config.toml")).unwrap();
     assert!(config.contains(&last.replace("tower.steps=", "steps = ")), "{config}");
 }

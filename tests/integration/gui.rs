@@ -11,10 +11,11 @@ use loc3r::geometry::{
     OrientationHistogram,
 };
 use loc3r::qa::{Question, QuestionKind, Situation, SituationEstimate};
-use loc3r::scene::{CameraEstimate, Layout, LayoutToken, PointCloud};
+use loc3r::scene::{CameraEstimate, CameraTrack, Layout, LayoutToken, PointCloud, SceneTruth};
 use loc3r::session::{
     AnswerDone, ModelInfo, ModelSight, RequestId, SessionEvent, SessionLog, Timing, TokenCounts,
 };
+use loc3r::train::{RunDir, SceneSnapshot, TrainConfig, TrainEvent, ValidationScene};
 use loc3r::video::{FrameIndex, VideoInfo};
 
 /// Longest time the app may take in all.
@@ -230,6 +231,64 @@ fn shows_clip_layout_and_answer() {
     assert_eq!(code, Some(0), "{log}");
     assert!(colours(&orbit) > 300, "the picture is nearly blank: {} colours", colours(&orbit));
     assert_ne!(std::fs::read(&orbit).unwrap(), std::fs::read(&map).unwrap());
+}
+
+/// A run that was stopped, with one held-out room.
+fn write_run(folder: &Path) -> PathBuf {
+    let config = TrainConfig::preset("tiny").unwrap();
+    let run = RunDir::create(&folder.join("run"), &config).unwrap();
+    let stage = || "joint".to_owned();
+    let pose = |k: u32| {
+        CameraPose::looking(glam::Vec3::new(0.2 * k as f32, 0.0, 0.0), Orientation::FORWARD, -0.2, 0.0)
+    };
+    let cameras: Vec<CameraPose> = (0..8).map(pose).collect();
+    let token = |k: u32| [(k % 13) as f32 * 0.3 - 2.0, (k % 7) as f32 * 0.5, 0.2, 0.3];
+    let room = ValidationScene {
+        seed: 8_000_000,
+        grid: (4, 4),
+        floor_height: -1.4,
+        predicted: (0..128).map(token).collect(),
+        targets: (0..128).map(|k| Some([token(k)[0] + 0.4, token(k)[1] - 0.2])).collect(),
+        colors: (0..128).map(|k| [2 * k as u8, 160, 90]).collect(),
+        cameras: cameras.clone(),
+        truth: SceneTruth {
+            objects: Vec::new(),
+            rooms: vec![[(-3.0, -1.0), (3.0, -1.0), (3.0, 5.0), (-3.0, 5.0)].map(glam::Vec2::from).to_vec()],
+            track: CameraTrack { poses: cameras },
+            intrinsics: Intrinsics::from_horizontal_fov(SIZE, 1.2),
+        },
+        situations: Vec::new(),
+    };
+    let mut events = vec![TrainEvent::StageStarted { stage: stage(), step: 0, steps: 100, parameters: 9 }];
+    events.extend((1..=60).map(|step| TrainEvent::Step {
+        stage: stage(),
+        step,
+        learning_rate: 1e-3,
+        metrics: [("loss".to_owned(), 4.0 / step as f64), ("layout".to_owned(), 1.0)].into(),
+        secs: 0.1,
+        waited_secs: 0.0,
+        frames: 8,
+    }));
+    events.push(TrainEvent::Scenes(SceneSnapshot { stage: stage(), step: 60, scenes: vec![room] }));
+    events.push(TrainEvent::Stopped { stage: stage(), step: 60 });
+    events.iter().for_each(|event| run.log(event).unwrap());
+    run.path().to_path_buf()
+}
+
+#[test]
+fn follows_a_training_run_and_survives_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = write_run(folder.path());
+    let (orbit, alone) = (folder.path().join("orbit.png"), folder.path().join("alone.png"));
+    let script = format!(
+        "{{\"wait_for\": \"run\"}}\n{{\"screenshot\": {orbit:?}}}\n\
+         {{\"set_layer_visible\": [\"true_layout\", false]}}\n\
+         {{\"step_validation\": -1}}\n{{\"step_room\": 1}}\n{{\"screenshot\": {alone:?}}}\n\"quit\"\n"
+    );
+    let (code, log) = run_app(folder.path(), &script, &[run.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{log}");
+    assert!(colours(&orbit) > 200, "the picture is nearly blank: {} colours", colours(&orbit));
+    assert_ne!(std::fs::read(&orbit).unwrap(), std::fs::read(&alone).unwrap());
 }
 
 #[test]

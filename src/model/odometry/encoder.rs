@@ -13,7 +13,7 @@ use super::planar::PlanarPose;
 use super::pose_code::{FramePose, pose_code};
 use super::pyramid::{Plane, Pyramid};
 use super::view_fit::{View, camera_point, fit_view, up};
-use crate::geometry::{CameraPose, Orientation};
+use crate::geometry::CameraPose;
 use crate::model::camera::{ASSUMED_CAMERA_HEIGHT, CameraProgress};
 use crate::model::geometry_cue::pooled_points;
 
@@ -64,13 +64,7 @@ pub struct TrackedFrames {
 impl TrackedFrames {
     /// Camera-to-anchor pose of a frame.
     pub fn camera_pose(&self, frame: usize) -> CameraPose {
-        let pose = &self.poses[frame];
-        CameraPose::looking(
-            pose.planar.shift.extend(pose.height),
-            Orientation::FORWARD.turned(pose.planar.yaw),
-            pose.pitch,
-            pose.roll,
-        )
+        self.poses[frame].camera_pose()
     }
 
     /// Anchor-space points of a grid of `side` x `side` vision tokens, frame-major: the

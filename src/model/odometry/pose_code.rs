@@ -10,6 +10,7 @@ use std::f32::consts::PI;
 use glam::Vec3;
 
 use super::planar::PlanarPose;
+use crate::geometry::{CameraPose, Orientation};
 
 /// Wave lengths of the position code, metres.
 const WAVE_LENGTHS: [f32; 4] = [16.0, 8.0, 4.0, 2.0];
@@ -44,6 +45,16 @@ impl FramePose {
         log_focal: [0.0; 2],
         support: 0.0,
     };
+
+    /// The camera-to-anchor pose.
+    pub fn camera_pose(&self) -> CameraPose {
+        CameraPose::looking(
+            self.planar.shift.extend(self.height),
+            Orientation::FORWARD.turned(self.planar.yaw),
+            self.pitch,
+            self.roll,
+        )
+    }
 }
 
 /// The code of a pose, `width` numbers.

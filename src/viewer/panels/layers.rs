@@ -11,7 +11,7 @@ use crate::viewer::workbench::{CameraMode, Coloring, Layer};
 
 /// Draws the row above the 3D view.
 pub(in crate::viewer) fn layers_ui(ui: &mut Ui, view: LayersView<'_>, actions: &mut Vec<ViewerAction>) {
-    let LayersView { workbench, session } = view;
+    let LayersView { workbench, session, run } = view;
     for (mode, name, hint) in [
         (CameraMode::Orbit, "Orbit", "Around the room (1)"),
         (CameraMode::Follow, "Follow", "Behind the camera (2)"),
@@ -26,7 +26,8 @@ pub(in crate::viewer) fn layers_ui(ui: &mut Ui, view: LayersView<'_>, actions: &
     }
     ui.separator();
     MenuButton::new("Layers").config(stays_open()).ui(ui, |ui| {
-        for layer in Layer::ALL {
+        let elsewhere = |layer| if run { layer == Layer::VideoTokens } else { layer == Layer::TrueLayout };
+        for layer in Layer::ALL.into_iter().filter(|layer| !elsewhere(*layer)) {
             let mut visible = workbench.layers.contains(layer);
             let known = is_known(layer, &view);
             if ui.add_enabled(known, bevy_egui::egui::Checkbox::new(&mut visible, layer.label())).changed() {

@@ -8,14 +8,20 @@
 //! ├ timeline ─────────────────────────────────────┤
 //! └ status bar ───────────────────────────────────┘
 //! ```
+//!
+//! While a training run is followed, its panel takes the left column and the choice of
+//! held-out rooms the place of the timeline.
 
+mod chart;
 mod help;
 mod layers;
 mod question;
+mod rooms;
 mod sight;
 mod status;
 mod timeline;
 mod top_bar;
+mod training;
 
 use bevy::ecs::system::SystemParam;
 use bevy::prelude::{App, IntoScheduleConfigs as _, Local, MessageWriter, Real, Res, ResMut, Result, Time};
@@ -29,10 +35,11 @@ use bevy_egui::{EguiContexts, EguiPrimaryContextPass};
 use super::action::ViewerAction;
 use super::bridge::Conversation;
 use super::playback::PlaybackClock;
+use super::run_watch::RunWatch;
 use super::theme;
 use super::video_view::VideoPanel;
 use super::views::{
-    FramePace, LayersView, QuestionView, SightView, StatusView, TimelineView, shown_question,
+    FramePace, LayersView, QuestionView, SightView, StatusView, TimelineView, shown_index, shown_question,
 };
 use super::workbench::{Drafts, Workbench};
 use super::world_view::WorldPanel;
@@ -41,10 +48,12 @@ use crate::session::Severity;
 pub(in crate::viewer) use help::help_ui;
 pub(in crate::viewer) use layers::layers_ui;
 pub(in crate::viewer) use question::question_ui;
+pub(in crate::viewer) use rooms::rooms_ui;
 pub(in crate::viewer) use sight::sight_ui;
 pub(in crate::viewer) use status::{problem_ui, status_ui};
 pub(in crate::viewer) use timeline::timeline_ui;
 pub(in crate::viewer) use top_bar::{TopBarView, top_bar_ui};
+pub(in crate::viewer) use training::training_ui;
 
 pub(super) fn plugin(app: &mut App) {
     app.add_systems(EguiPrimaryContextPass, (set_style, panels).chain().after(super::before_panels));
@@ -55,6 +64,7 @@ pub(super) fn plugin(app: &mut App) {
 struct Desk<'w> {
     conversation: Res<'w, Conversation>,
     workbench: Res<'w, Workbench>,
+    watch: Res<'w, RunWatch>,
     clock: Res<'w, PlaybackClock>,
     drafts: ResMut<'w, Drafts>,
     time: Res<'w, Time<Real>>,
@@ -98,6 +108,12 @@ fn panels(
     Panel::left("left").default_size(theme::LEFT_WIDTH).size_range(360.0..=760.0).frame(Frame::new()).show(
         &mut ui,
         |ui| {
+            if let Some(run) = &desk.watch.run {
+                CentralPanel::default()
+                    .frame(theme::panel_frame())
+                    .show(ui, |ui| training_ui(ui, run, &mut wanted));
+                return;
+            }
             let height = (ui.available_width() * 0.75).min(ui.available_height() * 0.55);
             Panel::top("video").exact_size(height).frame(Frame::new().fill(theme::BACKGROUND)).show(
                 ui,
@@ -115,7 +131,9 @@ fn panels(
     CentralPanel::default().frame(Frame::new().fill(theme::BACKGROUND)).show(&mut ui, |ui| {
         Panel::top("layers").frame(theme::panel_frame()).show(ui, |ui| {
             ui.horizontal_wrapped(|ui| {
-                let view = LayersView { workbench: &desk.workbench, session: &desk.conversation.0 };
+                let run = desk.watch.run.as_ref();
+                let session = run.map_or(&desk.conversation.0, |run| &run.session);
+                let view = LayersView { workbench: &desk.workbench, session, run: run.is_some() };
                 layers_ui(ui, view, &mut wanted);
             });
         });
@@ -126,6 +144,8 @@ fn panels(
         }
         if desk.workbench.clip.is_none() {
             welcome(ui, &mut wanted);
+        } else if desk.watch.run.as_ref().is_some_and(|run| run.snapshot.is_none()) {
+            no_room(ui);
         } else {
             world.show(ui, &mut wanted);
         }
@@ -156,7 +176,12 @@ fn bars(ui: &mut Ui, desk: &mut Desk, meter: &Meter, wanted: &mut Vec<ViewerActi
         status_ui(ui, view, wanted);
     });
     Panel::bottom("timeline").exact_size(theme::TIMELINE_HEIGHT).frame(theme::panel_frame()).show(ui, |ui| {
-        timeline_ui(ui, TimelineView { session: &desk.conversation.0, clock: &desk.clock }, wanted);
+        match &desk.watch.run {
+            Some(run) => rooms_ui(ui, run, shown_index(&run.session, &desk.workbench), wanted),
+            None => {
+                timeline_ui(ui, TimelineView { session: &desk.conversation.0, clock: &desk.clock }, wanted);
+            }
+        }
     });
 }
 
@@ -176,6 +201,18 @@ fn welcome(ui: &mut Ui, wanted: &mut Vec<ViewerAction>) {
             wanted.push(ViewerAction::ShowOpenDialog);
         }
         ui.label(theme::weak("or drop a file or a folder of images here"));
+    });
+}
+
+/// Instead of the 3D view while a run has no held-out room to show.
+fn no_room(ui: &mut Ui) {
+    ui.with_layout(Layout::top_down(Align::Center), |ui| {
+        ui.add_space(ui.available_height() * 0.4);
+        ui.label(RichText::new("No rooms to show yet").text_style(TextStyle::Heading));
+        ui.label(theme::weak(
+            "At every validation the joint stage shows some held-out rooms: what it predicts over what is true.",
+        ));
+        ui.label(theme::weak("Other stages, and runs of earlier versions, have curves only."));
     });
 }
 

@@ -226,7 +226,7 @@ fn a_path_can_be_typed_into_the_menu() {
 fn layers_are_switched_one_after_the_other_in_the_open_menu() {
     let mut row = Harness::new_ui_state(
         |ui, desk: &mut Desk| {
-            let view = LayersView { workbench: &desk.workbench, session: &desk.session };
+            let view = LayersView { workbench: &desk.workbench, session: &desk.session, run: false };
             ui.horizontal(|ui| layers_ui(ui, view, &mut desk.actions));
         },
         desk(ready_session()),
@@ -265,7 +265,7 @@ fn the_layers_row_changes_the_camera_mode() {
     let mut row = Harness::new_ui_state(
         |ui, desk: &mut Desk| {
             ui.horizontal(|ui| {
-                let view = LayersView { workbench: &desk.workbench, session: &desk.session };
+                let view = LayersView { workbench: &desk.workbench, session: &desk.session, run: false };
                 layers_ui(ui, view, &mut desk.actions);
             });
         },

@@ -3,12 +3,15 @@
 use glam::Vec2;
 
 use crate::scene::{Layout, LayoutToken, PointCloud};
-use crate::viewer::render::{Geometry, Mark, Point, Rgba};
+use crate::train::ValidationScene;
+use crate::viewer::render::{Geometry, Line, Mark, Point, Rgba};
 use crate::viewer::theme;
 use crate::viewer::workbench::{Coloring, Layer};
 
 /// Radius of a token disc, metres.
 const TOKEN_RADIUS: f32 = 0.045;
+/// Radius of the disc where a token truly lies, metres.
+const TRUE_RADIUS: f32 = 0.025;
 /// Radius of a dense point, metres.
 const POINT_RADIUS: f32 = 0.012;
 /// Height of tokens above the floor plane, so that they never flicker with the grid.
@@ -40,6 +43,27 @@ pub(super) fn add_layout(geometry: &mut Geometry, layout: &Layout, coloring: Col
             Mark::ellipse(Layer::Layout, center, Vec2::splat(TOKEN_RADIUS), color)
                 .with_certainty(certainty[index]),
         );
+    }
+}
+
+/// Adds where the tokens of a held-out room truly lie, each joined to where it was
+/// predicted.
+pub(super) fn add_true_layout(geometry: &mut Geometry, room: &ValidationScene) {
+    let height = room.floor_height + LIFT;
+    let [r, g, b, _] = theme::TRUE.to_array();
+    for (found, truth) in room.pairs() {
+        let ends = [truth, found].map(|point| Vec2::from(point).extend(height));
+        geometry.floor_lines.push(Line::fading(
+            Layer::TrueLayout,
+            ends,
+            1.0,
+            [[r, g, b, 120], [r, g, b, 24]],
+        ));
+    }
+    for (_, truth) in room.pairs() {
+        let center = Vec2::from(truth).extend(height);
+        let half_axes = Vec2::splat(TRUE_RADIUS);
+        geometry.floor_marks.push(Mark::ellipse(Layer::TrueLayout, center, half_axes, [r, g, b, 200]));
     }
 }
 
@@ -86,6 +110,14 @@ mod tests {
     fn ranks_are_shares() {
         let ranks = certainty_ranks(&[5.0, 1.0, 3.0, 2.0], f32::total_cmp);
         assert_eq!(ranks, [1.0, 0.25, 0.75, 0.5]);
+    }
+
+    #[test]
+    fn true_positions_are_joined_to_the_predicted_ones() {
+        let mut geometry = Geometry::default();
+        add_true_layout(&mut geometry, &crate::train::scenes::tests::scene(1));
+        // Four tokens, one of which shows nothing that has a place.
+        assert_eq!((geometry.floor_marks.len(), geometry.floor_lines.len()), (3, 3));
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod labels;
 mod layout;
 mod panel;
 mod situation;
+mod subject;
 mod truth;
 
 use std::sync::Arc;
@@ -19,7 +20,6 @@ use bevy_egui::{EguiTextureHandle, EguiUserTextures, egui};
 use glam::Vec2;
 
 use super::ViewerSet;
-use super::bridge::Conversation;
 use super::camera_rig::CameraRig;
 use super::playback::PlaybackClock;
 use super::render::{Geometry, ViewUniform, WorldPicture, target_image};
@@ -30,6 +30,7 @@ use crate::geometry::{BevBounds, BevPoint};
 use crate::qa::Situation;
 use crate::scene::CameraEstimate;
 use situation::{Grip, Handle};
+use subject::Subject;
 
 pub use panel::WorldPanel;
 
@@ -51,7 +52,7 @@ pub(super) struct WorldPanelState {
 /// What the geometry of the 3D view was built from, and its extent.
 #[derive(Debug, Clone, Resource)]
 pub(super) struct WorldScene {
-    built_from: Option<(u64, Coloring, usize)>,
+    built_from: Option<BuiltFrom>,
     /// Everything that "frame all" fits.
     pub bounds: BevBounds,
     /// Height of the floor in the anchor space.
@@ -61,6 +62,24 @@ pub(super) struct WorldScene {
     fit_pending: bool,
     /// Size of the view at the last fit, points.
     fitted_size: Vec2,
+}
+
+/// What decides the geometry of the scene.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct BuiltFrom {
+    revision: u64,
+    coloring: Coloring,
+    truth: usize,
+    is_run: bool,
+}
+
+impl BuiltFrom {
+    /// Whether what is seen now is another thing than `before`, to be fitted into the
+    /// view. A room of a run stays the same thing while it is predicted anew.
+    fn is_other_than(&self, before: &Self) -> bool {
+        let same_place = (self.truth, self.is_run) == (before.truth, before.is_run);
+        !same_place || (!self.is_run && self.revision != before.revision)
+    }
 }
 
 impl Default for WorldScene {
@@ -115,14 +134,18 @@ fn create_picture(world: &mut bevy::prelude::World) {
 
 /// Rebuilds what depends on the clip, the layout and the colouring.
 fn rebuild_scene(
-    conversation: Res<Conversation>,
+    subject: Subject,
     workbench: Res<Workbench>,
     mut scene: ResMut<WorldScene>,
     mut picture: ResMut<WorldPicture>,
 ) {
-    let session = &conversation.0;
-    let truth_id = Arc::as_ptr(&workbench.truth) as usize;
-    let key = (session.scene_revision, workbench.coloring, truth_id);
+    let session = subject.session();
+    let key = BuiltFrom {
+        revision: session.scene_revision,
+        coloring: workbench.coloring,
+        truth: Arc::as_ptr(&workbench.truth) as usize,
+        is_run: subject.is_run(),
+    };
     let before = scene.built_from.replace(key);
     if before == Some(key) {
         return;
@@ -141,6 +164,9 @@ fn rebuild_scene(
     if let Some(truth) = truth {
         truth::add_truth(&mut geometry, truth, scene.floor);
     }
+    if let Some(room) = subject.room() {
+        layout::add_true_layout(&mut geometry, room);
+    }
     if let Some(layout) = &session.layout {
         layout::add_layout(&mut geometry, layout, workbench.coloring);
     }
@@ -148,7 +174,7 @@ fn rebuild_scene(
     cameras::add_cameras(&mut geometry, &session.cameras);
     tracing::debug!(instances = geometry.len(), "rebuilt the 3D scene");
     picture.scene.set(geometry);
-    if before.is_none_or(|(revision, _, truth)| (revision, truth) != (key.0, key.2)) {
+    if before.is_none_or(|before| key.is_other_than(&before)) {
         scene.fit_pending = true;
     }
 }
@@ -177,7 +203,7 @@ fn extent(
 
 /// Rebuilds the camera on screen and the situations.
 fn rebuild_moving(
-    conversation: Res<Conversation>,
+    subject: Subject,
     workbench: Res<Workbench>,
     clock: Res<PlaybackClock>,
     panel: Res<WorldPanelState>,
@@ -187,10 +213,10 @@ fn rebuild_moving(
 ) {
     use bevy::prelude::DetectChanges as _;
     let moment = (clock.position_secs(), panel.dragging.map(|(handle, _)| handle).or(panel.hovered));
-    if shown.replace(moment) == Some(moment) && !conversation.is_changed() && !workbench.is_changed() {
+    if shown.replace(moment) == Some(moment) && !subject.is_changed() && !workbench.is_changed() {
         return;
     }
-    let session = &conversation.0;
+    let session = subject.session();
     let mut geometry = Geometry::default();
     scene.current =
         clock.video().and_then(|video| cameras::camera_at(&session.cameras, video, clock.position_secs()));
@@ -212,7 +238,7 @@ fn rebuild_moving(
     if let Some(estimate) = estimate.filter(|estimate| !is_given(estimate)) {
         situation::add_estimate(&mut geometry, estimate, scene.floor, theme::PREDICTED);
     }
-    let grip = Grip::Free(moment.1);
+    let grip = if subject.is_run() { Grip::Fixed } else { Grip::Free(moment.1) };
     let mut arrow = |situation: &Situation, color, grip| {
         situation::add_arrow(&mut geometry, Layer::Situation, situation, scene.floor, color, grip);
     };

@@ -10,10 +10,10 @@ use glam::Vec2;
 
 use super::labels::{Labels, legend, project, scale_bar};
 use super::situation::{self, Handle};
+use super::subject::Subject;
 use super::{WorldPanelState, WorldScene, grabbable, true_situation};
 use crate::qa::Situation;
 use crate::viewer::action::ViewerAction;
-use crate::viewer::bridge::Conversation;
 use crate::viewer::camera_rig::CameraRig;
 use crate::viewer::render::WorldPicture;
 use crate::viewer::space::View;
@@ -31,7 +31,7 @@ pub struct WorldPanel<'w> {
     state: ResMut<'w, WorldPanelState>,
     picture: Res<'w, WorldPicture>,
     scene: Res<'w, WorldScene>,
-    conversation: Res<'w, Conversation>,
+    subject: Subject<'w>,
     workbench: Res<'w, Workbench>,
 }
 
@@ -99,8 +99,8 @@ impl WorldPanel<'_> {
         pointer: Vec2,
         actions: &mut Vec<ViewerAction>,
     ) {
-        let situation = grabbable(&self.workbench, &self.conversation.0)
-            .filter(|_| self.workbench.layers.contains(Layer::Situation));
+        let situation = grabbable(&self.workbench, self.subject.session())
+            .filter(|_| self.workbench.layers.contains(Layer::Situation) && !self.subject.is_run());
         let (Some(situation), Some(floor)) = (situation, view.on_plane(pointer, self.scene.floor)) else {
             self.state.hovered = None;
             self.state.dragging = None;
@@ -151,12 +151,13 @@ impl WorldPanel<'_> {
         actions: &mut Vec<ViewerAction>,
     ) {
         if !self.workbench.layers.contains(Layer::Frusta)
+            || self.subject.is_run()
             || self.state.hovered.is_some()
             || response.dragged()
         {
             return;
         }
-        let cameras = self.conversation.0.cameras.iter();
+        let cameras = self.subject.session().cameras.iter();
         let near = cameras
             .filter_map(|camera| {
                 let screen = project(view, rect.min, camera.pose.position)?;
@@ -192,7 +193,7 @@ impl WorldPanel<'_> {
             return;
         }
         let mut labels = Labels::default();
-        let session = &self.conversation.0;
+        let session = self.subject.session();
         let question = shown_question(session, &self.workbench);
         let estimate = question.and_then(|asked| asked.estimate.as_ref());
         let mut arrow = |situation: &Situation, text: &str, color| {
@@ -246,18 +247,25 @@ impl WorldPanel<'_> {
     /// What the colours mean, for what is on screen.
     fn paint_legend(&self, painter: &Painter, rect: Rect) {
         let workbench = &self.workbench;
-        let session = &self.conversation.0;
+        let session = self.subject.session();
         let shows = |layer| workbench.layers.contains(layer);
         let question = shown_question(session, workbench);
         let estimate = question.and_then(|asked| asked.estimate.as_ref());
         let truth = workbench.truth.scene.is_some();
         let given = workbench.placed.is_some() || estimate.is_some_and(is_given);
         let mut entries = Vec::new();
+        let run = self.subject.is_run();
         if shows(Layer::Path) && !session.cameras.is_empty() {
-            entries.push((theme::CAMERA, "camera, as the model sees it"));
+            let text = if run { "camera, as the model is given it" } else { "camera, as the model sees it" };
+            entries.push((theme::CAMERA, text));
+        }
+        if run && shows(Layer::TrueLayout) {
+            entries.push((theme::TRUE, "where tokens truly lie, joined to where they are predicted"));
         }
         if shows(Layer::Situation) && estimate.is_some_and(|estimate| !is_given(estimate)) {
-            entries.push((theme::PREDICTED, "where the model puts you"));
+            let text =
+                if run { "where the model puts the described person" } else { "where the model puts you" };
+            entries.push((theme::PREDICTED, text));
         }
         if shows(Layer::Situation) && given {
             entries.push((theme::PLACED, "where you put yourself"));
