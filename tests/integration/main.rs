@@ -4,6 +4,7 @@ mod architecture;
 mod bad_input;
 mod checkpoints;
 mod cli;
+mod compare;
 mod cut3r_parity;
 mod evaluate;
 mod golden;

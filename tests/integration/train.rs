@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 use loc3r::train::feed::BatchSource as _;
 use loc3r::train::joint_stage::JointStage;
 use loc3r::train::optimizer::AdamW;
@@ -90,6 +90,16 @@ fn every_trainable_variable_of_the_joint_stage_learns() {
     let stage = joint(folder.path(), &config, &model);
     let missing = without_gradient(&stage);
     assert!(missing.is_empty(), "{missing:?}");
+
+    let cued = tiny(&["joint.word_steps=0", "joint.geometry_cue=truth", "joint.camera=none"]);
+    let model = TrainedModel::new(&cued).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let cued = joint(folder.path(), &cued, &model);
+    let missing = without_gradient(&cued);
+    assert!(
+        missing.is_empty() && cued.trainable().iter().any(|(name, _)| name.contains("f_point")),
+        "{missing:?}"
+    );
     let trained: BTreeSet<String> = stage.trainable().into_iter().map(|(name, _)| name).collect();
     assert!(trained.iter().all(|name| !name.contains("vision_tower") && !name.contains("camera_encoder")));
 }
@@ -166,6 +176,14 @@ fn a_finished_run_becomes_a_checkpoint_that_the_model_loads() {
     loc3r::train::export::export(&run, &config, &model).unwrap();
     let loaded = loc3r::model::Loc3rModel::load(&model, &Device::Cpu).unwrap();
     assert_eq!(loaded.config().camera_token_dim, 32);
+    // It knows what its own rooms look like, and that grey pictures are none.
+    let familiarity = loaded.network().familiarity.as_ref().unwrap();
+    let strangeness =
+        |pixels: Tensor| familiarity.strangeness(&loaded.network().vision.forward(&pixels).unwrap()).unwrap();
+    let side = loaded.config().vision.image_size;
+    let grey = Tensor::zeros((2, 3, side, side), DType::F32, &Device::Cpu).unwrap();
+    let noise = Tensor::rand(-1f32, 1.0, (2, 3, side, side), &Device::Cpu).unwrap();
+    assert!(strangeness(grey) > 1.0 && strangeness(noise) > 1.0);
 
     // The words of another run mean nothing to these weights, and new ones even less.
     let vocabulary = run.path().join("tokenizer.json");

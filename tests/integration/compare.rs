@@ -1,0 +1,81 @@
+//! Comparisons from the command line: the ablation, and real rooms given as boxes.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use serde_json::Value;
+
+use crate::checkpoints::Workshop;
+
+#[test]
+fn the_ablation_measures_every_model_and_does_nothing_twice() {
+    let workshop = Workshop::new();
+    let command = [
+        "train",
+        "--ablation",
+        "--preset",
+        "tiny",
+        "--steps",
+        "2",
+        "--set",
+        "joint.word_steps=1",
+        "--set",
+        "validation.clips=1",
+        "--set",
+        "validation.every=0",
+        "--seeds",
+        "1",
+        "--clips",
+        "2",
+        "--out",
+        "all",
+    ];
+    let table = workshop.run(&command).success();
+    for name in ["language only", "+ situation", "+ layout", "+ both", "(full)", "(true)", "(estimated)"] {
+        assert!(table.contains(name), "{name} is missing in\n{table}");
+    }
+    assert!(table.contains("exact match (%) by tiers:") && table.contains("training (s)"), "{table}");
+    // Who has no such head claims nothing.
+    let row =
+        |name: &str| table.lines().find(|line| line.starts_with(&format!("| {name}"))).unwrap().to_owned();
+    assert!(row("language only").contains("| - "), "{table}");
+    assert!(!row("+ camera token (full)").contains("| - "), "{table}");
+    let outcome = workshop.path("all/full-0/outcome_2.json");
+    let written = std::fs::metadata(&outcome).unwrap().modified().unwrap();
+    assert_eq!(workshop.run(&command).success(), table);
+    assert_eq!(std::fs::metadata(&outcome).unwrap().modified().unwrap(), written);
+    assert_eq!(std::fs::read_to_string(workshop.path("all/README.md")).unwrap().trim(), table.trim());
+    assert!(workshop.path("all/both-0/joint_loss.svg").exists());
+
+    let other = [&command[..], &["--set", "joint.learning_rate=0.5"]].concat();
+    let message = workshop.run(&other).failure();
+    assert!(message.contains("other settings") && message.contains("all/"), "{message}");
+}
+
+const ROOMS: &str = r#"{"scene0000_00": {"objects": [
+      {"label": "couch", "centroid": [1.0, 0.0, -0.5], "axesLengths": [0.8, 2.0, 0.9],
+       "normalizedAxes": [0,0,1, 0,1,0, 1,0,0], "min": [0.5,-1,-0.9], "max": [1.5,1,-0.1]},
+      {"label": "guitar", "centroid": [-1, -1, -0.4], "axesLengths": [0.4, 0.2, 1.0],
+       "normalizedAxes": [1,0,0, 0,1,0, 0,0,1], "min": [-1.2,-1.1,-0.9], "max": [-0.8,-0.9,0.1]}],
+    "situations": [{"text": "I am on the couch with my banjo.", "position": [1.0, 0.25],
+      "heading_deg_facing": 180.0,
+      "qa": [{"question": "What is in front of me?", "answer": "guitar"}]}]}}"#;
+
+#[test]
+fn real_rooms_are_measured_beside_the_baselines() {
+    let workshop = Workshop::new();
+    std::fs::write(workshop.path("rooms.json"), ROOMS).unwrap();
+    let command = ["evaluate", "--model", "model", "--layouts", "rooms.json", "--plots", "plots", "--json"];
+    let report: Value = serde_json::from_str(&workshop.run(&command).success()).unwrap();
+    assert_eq!((report["benchmark"].as_str(), report["questions"].as_u64()), (Some("real rooms"), Some(1)));
+    assert_eq!(report["baselines"]["oracle"]["acc_0_5m"], 100.0);
+    assert_eq!(report["unknown_categories"], serde_json::json!(["guitar"]));
+    assert!(report["unknown_words"].as_array().unwrap().contains(&"banjo".into()));
+    for chart in ["calibration.svg", "error_by_sigma.svg"] {
+        let svg = std::fs::read_to_string(workshop.path("plots").join(chart)).unwrap();
+        assert!(svg.starts_with("<svg") && svg.contains("2D Gaussian"), "{svg}");
+    }
+
+    std::fs::write(workshop.path("rooms.json"), "{").unwrap();
+    let message = workshop.run(&command).failure();
+    assert!(message.contains("rooms.json") && message.contains("objects"), "{message}");
+}
