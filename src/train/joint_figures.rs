@@ -4,6 +4,7 @@ use candle_core::{D, Result, Tensor};
 
 use super::Metrics;
 use super::joint_batch::{JointBatch, SuffixRows};
+use super::pointing::Pointed;
 use crate::geometry::{BevPoint, OrientationHistogram, wrap_angle};
 
 /// Name of the layout error that remains when every token gets the one point that suits
@@ -20,7 +21,8 @@ pub struct JointFigures {
     mention: Vec<f32>,
     answers: usize,
     answers_right: usize,
-    nouns: usize,
+    on_object: Vec<f32>,
+    pointed_away: Vec<f32>,
     nouns_pointing: usize,
     objects: usize,
     objects_named: usize,
@@ -75,10 +77,11 @@ impl JointFigures {
         self.objects_named += named;
     }
 
-    /// Nouns whose object is seen, and those of them that attend to it most.
-    pub fn add_pointing(&mut self, nouns: usize, right: usize) {
-        self.nouns += nouns;
-        self.nouns_pointing += right;
+    /// Nouns whose object is seen.
+    pub fn add_pointing(&mut self, pointed: Pointed) {
+        self.nouns_pointing += pointed.right;
+        self.on_object.extend(pointed.on_object);
+        self.pointed_away.extend(pointed.away);
     }
 
     /// Medians and shares.
@@ -94,7 +97,7 @@ impl JointFigures {
             ("heading_acc_15deg".to_owned(), below(&self.heading, 15f32.to_radians())),
             ("heading_acc_30deg".to_owned(), below(&self.heading, 30f32.to_radians())),
             ("object_word_accuracy".to_owned(), self.objects_named as f64 / self.objects.max(1) as f64),
-            ("pointing_accuracy".to_owned(), self.nouns_pointing as f64 / self.nouns.max(1) as f64),
+            ("pointing_accuracy".to_owned(), self.nouns_pointing as f64 / self.on_object.len().max(1) as f64),
             ("answer_exact".to_owned(), self.answers_right as f64 / self.answers.max(1) as f64),
         ]);
         let mut constant = constant_errors(&self.targets);
@@ -103,6 +106,8 @@ impl JointFigures {
             (CONSTANT_LAYOUT_ERROR, &mut constant),
             ("position_error_m", &mut self.position),
             ("mention_error_m", &mut self.mention),
+            ("pointed_place_error_m", &mut self.pointed_away),
+            ("attention_on_object", &mut self.on_object),
         ] {
             values.sort_by(f32::total_cmp);
             metrics.insert(name.to_owned(), f64::from(values.get(values.len() / 2).copied().unwrap_or(0.0)));

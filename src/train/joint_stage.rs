@@ -23,7 +23,7 @@ use super::joint_figures::{CONSTANT_LAYOUT_ERROR, JointFigures};
 use super::joint_sample::{JointSample, SampleMaker};
 use super::joint_scenes::{HeadReadings, ShownRooms, pick};
 use super::loss::{GaussianNll, OrientationLoss, cross_entropy};
-use super::pointing::{pointing_loss, pointing_scores, points_right, wanted_attention};
+use super::pointing::{pointed, pointing_loss, pointing_scores, wanted_attention};
 use super::pool::{ClipPool, PoolRule};
 use super::scenes::MOST_SCENES;
 use super::stage::{Stage, StepLoss, Validated};
@@ -256,7 +256,8 @@ impl JointStage {
             let embeddings = self.maker.network.language.embeddings();
             figures.add_words(self.words.named(&output.vision.flatten(0, 2)?, &batch.words, embeddings)?);
             if let Some((scores, wanted)) = self.pointing(&batch, &output)? {
-                figures.add_pointing(batch.pointers.len(), points_right(&scores, &wanted)?);
+                let clips = batch.pointers.iter().map(|pointer| pointer.clip);
+                figures.add_pointing(pointed(&scores, &wanted, clips, &output.patches, &batch.layout)?);
             }
             let heads = &self.maker.network.heads;
             let rows = &batch.rows;

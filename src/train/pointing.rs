@@ -12,6 +12,7 @@
 //! L rows of a question, G key heads of width d.
 
 use candle_core::{D, Device, Tensor};
+use glam::Vec2;
 
 use super::clip::{ClipView, NO_OBJECT, tokens_over_cells};
 
@@ -106,12 +107,49 @@ pub fn pointing_loss(scores: &Tensor, wanted: &Tensor) -> candle_core::Result<Te
     likelihood.broadcast_mul(wanted)?.sum(D::Minus1)?.mean_all()?.neg()
 }
 
-/// How many nouns' mean attention is highest on a token that shows their object.
-pub fn points_right(scores: &Tensor, wanted: &Tensor) -> candle_core::Result<usize> {
+/// How well nouns point.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Pointed {
+    /// Nouns whose mean attention is highest on a token that shows their object.
+    pub right: usize,
+    /// Per noun the share of its attention on tokens that show its object.
+    pub on_object: Vec<f32>,
+    /// Per noun the distance between the mean place it attends to and that of the tokens
+    /// that show its object, metres.
+    pub away: Vec<f32>,
+}
+
+/// Attention scores (H, n, R) against what the attention should be (n, R). `clips` is the
+/// clip of every noun, `patches` are the rows of the vision tokens, `layout` (B, M, 2) their
+/// true places in metres.
+pub fn pointed(
+    scores: &Tensor,
+    wanted: &Tensor,
+    clips: impl Iterator<Item = usize>,
+    patches: &[u32],
+    layout: &Tensor,
+) -> candle_core::Result<Pointed> {
     let attention = candle_nn::ops::softmax(scores, D::Minus1)?.mean(0)?;
     let best = attention.argmax(D::Minus1)?.to_vec1::<u32>()?;
-    let wanted = wanted.to_vec2::<f32>()?;
-    Ok(best.iter().zip(&wanted).filter(|(best, wanted)| wanted[**best as usize] > 0.0).count())
+    let (attention, wanted) = (attention.to_vec2::<f32>()?, wanted.to_vec2::<f32>()?);
+    let layout = layout.to_vec3::<f32>()?;
+    let mut pointed = Pointed::default();
+    for (((attention, wanted), best), clip) in attention.iter().zip(&wanted).zip(best).zip(clips) {
+        pointed.right += usize::from(wanted[best as usize] > 0.0);
+        let hits = attention.iter().zip(wanted).filter(|(_, wanted)| **wanted > 0.0);
+        pointed.on_object.push(hits.map(|(share, _)| share).sum());
+        let Some(places) = layout.get(clip) else { continue };
+        let mean = |shares: &[f32]| {
+            let mut sum = (Vec2::ZERO, 0.0);
+            for (row, place) in patches.iter().zip(places) {
+                let share = shares[*row as usize];
+                sum = (sum.0 + Vec2::new(place[0], place[1]) * share, sum.1 + share);
+            }
+            sum.0 / sum.1.max(f32::MIN_POSITIVE)
+        };
+        pointed.away.push(mean(attention).distance(mean(wanted)));
+    }
+    Ok(pointed)
 }
 
 #[cfg(test)]
@@ -170,7 +208,11 @@ mod tests {
         };
         let loss = |at| pointing_loss(&scores(at), &wanted).unwrap().to_scalar::<f32>().unwrap();
         assert!(loss(3) < loss(5));
-        assert_eq!(points_right(&scores(4), &wanted).unwrap(), 1);
-        assert_eq!(points_right(&scores(5), &wanted).unwrap(), 0);
+        let layout = Tensor::new(&[[[0f32, 0.0], [3.0, 0.0], [5.0, 0.0]]], &Device::Cpu).unwrap();
+        let pointed = |best| pointed(&scores(best), &wanted, [0].into_iter(), &[2, 3, 4], &layout).unwrap();
+        let (hit, miss) = (pointed(4), pointed(5));
+        assert_eq!((hit.right, miss.right), (1, 0));
+        assert!(hit.on_object[0] > 0.8 && miss.on_object[0] < 0.1, "{hit:?} {miss:?}");
+        assert!(hit.away[0] < miss.away[0]);
     }
 }
