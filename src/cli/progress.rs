@@ -22,8 +22,8 @@ pub(super) struct TrainProgress {
     steps: u64,
     secs_per_step: f64,
     last_line: Option<Instant>,
-    /// Layout errors (constant answer, model) of the newest validation of the joint stage, metres.
-    layout_errors: Option<(f64, f64)>,
+    /// Figures of the newest validation of the joint stage.
+    joint: Option<Metrics>,
 }
 
 impl TrainProgress {
@@ -40,12 +40,8 @@ impl TrainProgress {
                 let figures: Vec<String> =
                     metrics.iter().map(|(name, value)| format!("{name} {value:.3}")).collect();
                 self.line(&format!("{stage} step {step}: {}", figures.join(", ")));
-                if let (Some(&constant), Some(&model), true) = (
-                    metrics.get(CONSTANT_LAYOUT_ERROR),
-                    metrics.get("layout_error_m"),
-                    stage == StageKind::Joint.name(),
-                ) {
-                    self.layout_errors = Some((constant, model));
+                if stage == StageKind::Joint.name() {
+                    self.joint = Some(metrics.clone());
                 }
             }
             TrainEvent::Scenes(_) | TrainEvent::Saved { .. } | TrainEvent::Stopped { .. } => {}
@@ -68,11 +64,15 @@ impl TrainProgress {
 
     /// What was reached, in one sentence; `None` when this run validated no layout.
     pub(super) fn outcome(&self) -> Option<String> {
-        self.layout_errors.map(|(constant, model)| {
-            format!(
-                "layout error {constant:.2} m (one point for everything) -> {model:.2} m (this model), median on rooms it has not seen"
-            )
-        })
+        let figure = |name: &str| self.joint.as_ref()?.get(name).copied();
+        let (constant, model) = (figure(CONSTANT_LAYOUT_ERROR)?, figure("layout_error_m")?);
+        // Where the true cameras were given, what the model does alone is told, too.
+        let alone = figure("estimated_layout_error_m").map_or_else(String::new, |error| {
+            format!(" with cameras given, {error:.2} m with cameras it found itself")
+        });
+        Some(format!(
+            "layout error {constant:.2} m (one point for everything) -> {model:.2} m (this model){alone}; median on rooms it has not seen"
+        ))
     }
 
     fn start(&mut self, stage: &str, step: u64, steps: u64) {
@@ -157,5 +157,11 @@ mod tests {
         }
         let outcome = progress.outcome().unwrap();
         assert!(outcome.starts_with("layout error 2.40 m") && outcome.contains("-> 1.10 m"), "{outcome}");
+        assert!(!outcome.contains("cameras"), "{outcome}");
+        let figures =
+            [(CONSTANT_LAYOUT_ERROR, 2.4), ("layout_error_m", 1.0), ("estimated_layout_error_m", 1.5)];
+        let metrics = figures.map(|(name, value)| (name.to_owned(), value)).into();
+        progress.show(&TrainEvent::Validation { stage: "joint".to_owned(), step: 2, metrics });
+        assert!(progress.outcome().unwrap().contains("1.50 m with cameras it found itself"));
     }
 }

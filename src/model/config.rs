@@ -310,12 +310,13 @@ impl HeadsConfig {
 
 impl ModelConfig {
     /// Names accepted by [`Self::preset`].
-    pub const PRESETS: [&str; 4] = ["tiny", "mini", "onevision-0.5b", "llava-video-7b"];
+    pub const PRESETS: [&str; 5] = ["tiny", "tour", "mini", "onevision-0.5b", "llava-video-7b"];
 
     /// A preset by name.
     pub fn preset(name: &str) -> Option<Self> {
         match name {
             "tiny" => Some(Self::tiny()),
+            "tour" => Some(Self::tour()),
             "mini" => Some(Self::mini()),
             "onevision-0.5b" => Some(Self::onevision_05b()),
             "llava-video-7b" => Some(Self::llava_video_7b()),
@@ -343,6 +344,17 @@ impl ModelConfig {
             num_frames: 4,
             prompt: PromptConfig::short(),
             tokenizer_entries: 0,
+        }
+    }
+
+    /// What learns something within minutes: 12 frames of 64 px, 4 x 4 tokens each.
+    pub fn tour() -> Self {
+        Self {
+            name: "loc3r-tour".to_owned(),
+            vision: SiglipConfig::small(64, 8, 96, 3, 4),
+            language: Qwen2Config::small(1024, 96, 3, 4, 1024),
+            num_frames: 12,
+            ..Self::tiny()
         }
     }
 

@@ -140,7 +140,8 @@ pub fn sample_maker(
             pooled_grid: model.config.token_grid(),
             choice: ViewChoice::Spread { views: model.config.num_frames as usize },
             // Following the camera renders ten times the frames: only where it is asked for.
-            spacing: (config.joint.camera == CameraSource::Estimated)
+            spacing: (config.joint.camera == CameraSource::Estimated
+                || config.joint.geometry_cue == CueSource::Estimated)
                 .then_some(model.camera.config().spacing),
             questions: config.joint.situations,
         },

@@ -14,6 +14,8 @@ fn the_ablation_measures_every_model_and_does_nothing_twice() {
         "--ablation",
         "--preset",
         "tiny",
+        "--set",
+        "model=tiny",
         "--steps",
         "2",
         "--set",

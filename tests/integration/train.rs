@@ -8,6 +8,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use loc3r::train::feed::BatchSource as _;
+use loc3r::train::follow::RunFollower;
 use loc3r::train::joint_stage::JointStage;
 use loc3r::train::optimizer::AdamW;
 use loc3r::train::pipeline::{self, TrainedModel};
@@ -17,9 +18,41 @@ use loc3r::train::{
 };
 use loc3r::worker::CancelFlag;
 
+/// The preset with the smallest model and so little of everything that a stage takes
+/// seconds; `assignments` come on top.
 fn tiny(assignments: &[&str]) -> TrainConfig {
-    let assignments: Vec<String> = assignments.iter().map(|&text| text.to_owned()).collect();
-    TrainConfig::preset("tiny").unwrap().with(&assignments).unwrap()
+    const SMALL: [&str; 28] = [
+        "model=tiny",
+        "micro_batches=1",
+        "tower.muon=0.0",
+        "camera.muon=0.0",
+        "joint.muon=0.0",
+        "validation.every=10",
+        "validation.clips=2",
+        "tower.steps=20",
+        "tower.clips=2",
+        "tower.views=2",
+        "tower.reuse=2",
+        "tower.pool_steps=2",
+        "camera.steps=10",
+        "camera.learning_rate=1e-3",
+        "camera.views=3",
+        "camera.pool_steps=2",
+        "joint.steps=10",
+        "joint.clips=1",
+        "joint.situations=4",
+        "joint.reuse=1",
+        "joint.pool_steps=1",
+        "joint.mention_layer=1",
+        "joint.word_steps=2",
+        "joint.match_gain=2.0",
+        "joint.weights.early_layout=0.5",
+        "joint.weights.pointing=0.5",
+        "joint.weights.words=0.5",
+        "joint.weights.answer=1.0",
+    ];
+    let all: Vec<String> = SMALL.iter().chain(assignments).map(|&text| text.to_owned()).collect();
+    TrainConfig::preset("tiny").unwrap().with(&all).unwrap()
 }
 
 fn dense(kind: StageKind, config: &TrainConfig, model: &TrainedModel) -> DenseStage {
@@ -164,6 +197,47 @@ fn a_stopped_run_goes_on_with_the_identical_next_step() {
         assert!(matches!(outcome, Ok(()) | Err(TrainError::Stopped { .. })), "{outcome:?}");
     }
     assert_eq!(losses(&whole), losses(&parts));
+}
+
+#[test]
+fn a_validation_of_the_joint_stage_leaves_rooms_for_whoever_follows_the_run() {
+    let only = "stages=[\"joint\"]";
+    let config = tiny(&[only, "joint.steps=2", "validation.every=1", "validation.clips=3"]);
+    let folder = tempfile::tempdir().unwrap();
+    let run = RunDir::create(&folder.path().join("run"), &config).unwrap();
+    let mut told = Vec::new();
+    pipeline::train(&run, &config, &CancelFlag::default(), &mut |event| {
+        if let TrainEvent::Scenes(snapshot) = event {
+            told.push(snapshot.clone());
+        }
+    })
+    .unwrap();
+    let mut follower = RunFollower::new(run.path());
+    follower.look().unwrap();
+    assert_eq!(follower.snapshots(), [1, 2]);
+    assert_eq!(told, [follower.scenes(1).unwrap(), follower.scenes(2).unwrap()]);
+    let model = TrainedModel::new(&config).unwrap().config;
+    let tokens = model.num_frames as usize * model.token_grid().pow(2);
+    for (k, room) in told[0].scenes.iter().enumerate() {
+        assert_eq!(room.seed, config.validation.first_seed + k as u64);
+        assert_eq!((room.predicted.len(), room.targets.len(), room.colors.len()), (tokens, tokens, tokens));
+        assert_eq!(room.cameras.len(), model.num_frames as usize);
+        // Truth and cameras are in one space, whose origin is the first camera.
+        assert!(room.cameras[0].position.length() < 1e-3);
+        assert!(room.truth.track.poses[0].position.length() < 1e-3);
+        let apart = room.cameras.iter().zip(&room.truth.track.poses);
+        assert!(apart.clone().count() > 1);
+        for (given, truth) in apart {
+            assert!(given.position.distance(truth.position) < 5e-3, "{given:?} {truth:?}");
+        }
+        assert!(!room.situations.is_empty() && room.situations[0].text.len() > 10);
+        assert!(room.pairs().count() > tokens / 2 && room.floor_height < -1.0);
+    }
+    assert_eq!(told[0].scenes.len(), 3);
+    // A step moves what is predicted and nothing that is true.
+    let [before, after] = [0, 1].map(|k| &told[k].scenes[0]);
+    assert_ne!(before.predicted, after.predicted);
+    assert_eq!((&before.targets, &before.truth), (&after.targets, &after.truth));
 }
 
 #[test]

@@ -105,10 +105,14 @@ pub(crate) fn chart_ui(ui: &mut Ui, size: Vec2, chart: &Chart<'_>) {
     let plot = Rect::from_min_max(inner.min + vec2(0.0, HEADER), inner.max - vec2(0.0, 4.0));
     let scale = Scale::new(plot, chart);
     header(&painter, inner, chart, &newest, scale.logarithmic);
-    if let Some((value, _)) = chart.baseline {
+    if let Some((value, what)) = chart.baseline {
         let y = scale.y(value);
         let line = [pos2(plot.left(), y), pos2(plot.right(), y)];
         painter.extend(Shape::dashed_line(&line, Stroke::new(1.0, theme::TEXT_WEAK), 4.0, 4.0));
+        // Above the line where there is room.
+        let anchor = if y > plot.top() + 14.0 { Align2::RIGHT_BOTTOM } else { Align2::RIGHT_TOP };
+        let note = format!("{what} {}", figure(value));
+        painter.text(pos2(plot.right(), y), anchor, note, FontId::proportional(10.5), theme::TEXT_WEAK);
     }
     match chart.kind {
         ChartKind::Steps => steps(&painter, &scale, chart),
@@ -129,14 +133,10 @@ fn header(painter: &Painter, inner: Rect, chart: &Chart<'_>, newest: &str, logar
     );
     let value =
         painter.text(inner.right_top(), Align2::RIGHT_TOP, newest, FontId::proportional(13.5), theme::TEXT);
-    let note = match chart.baseline {
-        Some((baseline, what)) => format!("{what} {}", figure(baseline)),
-        None if logarithmic => "logarithmic".to_owned(),
-        None => return,
-    };
-    let galley = painter.layout_no_wrap(note, FontId::proportional(10.5), theme::TEXT_WEAK);
+    let galley =
+        painter.layout_no_wrap("logarithmic".to_owned(), FontId::proportional(10.5), theme::TEXT_WEAK);
     let left = title.right() + 8.0;
-    if left + galley.size().x < value.left() - 6.0 {
+    if logarithmic && left + galley.size().x < value.left() - 6.0 {
         let color = theme::TEXT_WEAK.gamma_multiply(0.8);
         painter.galley_with_override_text_color(pos2(left, inner.top() + 1.5), galley, color);
     }
@@ -170,9 +170,7 @@ fn steps(painter: &Painter, scale: &Scale, chart: &Chart<'_>) {
 fn smoothed(points: &[Pos2]) -> Vec<Pos2> {
     let reach = (0.5 * SMOOTHING * points.len() as f64) as usize;
     let mean = |k: usize| {
-        // As far to one side as to the other: the ends stay where they are.
-        let reach = reach.min(k).min(points.len() - 1 - k);
-        let window = &points[k - reach..=k + reach];
+        let window = &points[k.saturating_sub(reach)..(k + reach + 1).min(points.len())];
         window.iter().map(|point| point.y).sum::<f32>() / window.len() as f32
     };
     points.iter().enumerate().map(|(k, point)| pos2(point.x, mean(k))).collect()
@@ -265,12 +263,13 @@ mod tests {
     }
 
     #[test]
-    fn the_running_mean_takes_the_noise_and_leaves_the_ends() {
+    fn the_running_mean_takes_the_noise_and_does_not_lag() {
         let points: Vec<Pos2> =
             (0..200).map(|k| pos2(k as f32, 0.5 * k as f32 + if k % 2 == 0 { 3.0 } else { -3.0 })).collect();
         let mean = smoothed(&points);
-        assert_eq!((mean[0], mean[199]), (points[0], points[199]));
-        assert!((50..150).all(|k| (mean[k].y - 0.5 * k as f32).abs() < 0.5));
+        assert!((4..196).all(|k| (mean[k].y - 0.5 * k as f32).abs() < 0.7));
+        // At the ends half the window is missing.
+        assert!((mean[0].y - 1.0).abs() < 1.0 && (mean[199].y - 98.5).abs() < 1.0);
     }
 
     #[test]
