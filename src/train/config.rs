@@ -270,6 +270,15 @@ impl TrainConfig {
         toml::to_string(self).map_err(|error| TrainError::Config { reason: error.to_string() })
     }
 
+    /// Optimiser steps of a stage.
+    pub fn steps(&self, kind: StageKind) -> u64 {
+        match kind {
+            StageKind::Tower => self.tower.steps,
+            StageKind::Camera => self.camera.steps,
+            StageKind::Joint => self.joint.steps,
+        }
+    }
+
     /// The configuration with `assignments` like `tower.steps=100` applied.
     pub fn with(&self, assignments: &[String]) -> Result<Self, TrainError> {
         let wrong = |reason: String| TrainError::Config { reason };

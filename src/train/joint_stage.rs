@@ -297,7 +297,7 @@ impl Stage for JointStage {
     }
 
     fn steps(&self) -> u64 {
-        self.config.joint.steps
+        self.config.steps(StageKind::Joint)
     }
 
     fn learning_rate(&self) -> f64 {

@@ -75,7 +75,8 @@ impl TrainedModel {
     }
 }
 
-/// Runs the stages of `config` in the folder `run`; stages that are finished are skipped.
+/// Runs the stages of `config` in the folder `run`; finished stages are skipped,
+/// unless `config` now asks for more steps.
 ///
 /// # Errors
 /// [`TrainError::Stopped`] when `stop` was raised.
@@ -97,7 +98,7 @@ pub fn train(
     let mut runner =
         Runner { run, config, variables: &model.variables, threads: &threads, stop: stop.clone(), observer };
     for &kind in &config.stages {
-        if run.progress(kind.name())?.is_some_and(|progress| progress.finished) {
+        if run.progress(kind.name())?.is_some_and(|progress| progress.is_complete(config.steps(kind))) {
             continue;
         }
         match kind {

@@ -36,6 +36,14 @@ pub struct Progress {
     pub finished: bool,
 }
 
+impl Progress {
+    /// Whether nothing is left of a stage of `steps` steps: it may have been finished at
+    /// fewer. One adopted from another run is as long as that run made it.
+    pub fn is_complete(self, steps: u64) -> bool {
+        self.finished && (self.step == 0 || self.step >= steps)
+    }
+}
+
 /// A run folder.
 #[derive(Debug, Clone)]
 pub struct RunDir {

@@ -200,6 +200,27 @@ fn a_stopped_run_goes_on_with_the_identical_next_step() {
 }
 
 #[test]
+fn a_finished_run_goes_on_when_it_is_given_more_steps() {
+    let folder = tempfile::tempdir().unwrap();
+    let short = tiny(&["tower.steps=1", "camera.steps=1", "joint.steps=1", "validation.clips=1"]);
+    let run = RunDir::create(&folder.path().join("run"), &short).unwrap();
+    let steps_of = |config: &TrainConfig| {
+        let mut taken = Vec::new();
+        pipeline::train(&run, config, &CancelFlag::default(), &mut |event| {
+            if let TrainEvent::Step { stage, step, .. } = event {
+                taken.push((stage.clone(), *step));
+            }
+        })
+        .unwrap();
+        taken
+    };
+    assert_eq!(steps_of(&short).len(), 3);
+    assert_eq!(steps_of(&short), []);
+    let longer = short.with(&["joint.steps=3".to_owned()]).unwrap();
+    assert_eq!(steps_of(&longer), [("joint".to_owned(), 2), ("joint".to_owned(), 3)]);
+}
+
+#[test]
 fn a_validation_of_the_joint_stage_leaves_rooms_for_whoever_follows_the_run() {
     let only = "stages=[\"joint\"]";
     let config = tiny(&[only, "joint.steps=2", "validation.every=1", "validation.clips=3"]);
@@ -250,14 +271,16 @@ fn a_finished_run_becomes_a_checkpoint_that_the_model_loads() {
     loc3r::train::export::export(&run, &config, &model).unwrap();
     let loaded = loc3r::model::Loc3rModel::load(&model, &Device::Cpu).unwrap();
     assert_eq!(loaded.config().camera_token_dim, 32);
-    // It knows what its own rooms look like, and that grey pictures are none.
+    // It knows what its own rooms look like, and that pictures of one colour are none.
     let familiarity = loaded.network().familiarity.as_ref().unwrap();
     let strangeness =
         |pixels: Tensor| familiarity.strangeness(&loaded.network().vision.forward(&pixels).unwrap()).unwrap();
     let side = loaded.config().vision.image_size;
-    let grey = Tensor::zeros((2, 3, side, side), DType::F32, &Device::Cpu).unwrap();
-    let noise = Tensor::rand(-1f32, 1.0, (2, 3, side, side), &Device::Cpu).unwrap();
-    assert!(strangeness(grey) > 1.0 && strangeness(noise) > 1.0);
+    for color in [[0f32; 3], [1.0, -1.0, -1.0], [-1.0, -1.0, 1.0]] {
+        let one = Tensor::new(&color, &Device::Cpu).unwrap().reshape((1, 3, 1, 1)).unwrap();
+        let strange = strangeness(one.broadcast_as((2, 3, side, side)).unwrap().contiguous().unwrap());
+        assert!(strange > 1.0, "{color:?}: {strange}");
+    }
 
     // The words of another run mean nothing to these weights, and new ones even less.
     let vocabulary = run.path().join("tokenizer.json");
