@@ -8,10 +8,12 @@ use rayon::prelude::*;
 use super::OdometryConfig;
 use super::dense_head::{DenseHead, DenseOutput};
 use super::focal::calibrate;
-use super::odometer::{FrameSight, Odometer, focal_pair};
+use super::graph::{Edge, optimise};
+use super::odometer::{Corner, FrameSight, Odometer, focal_pair};
 use super::planar::PlanarPose;
 use super::pose_code::{FramePose, pose_code};
 use super::pyramid::{Plane, Pyramid};
+use super::reobservation::{KeyFrame, reobservations};
 use super::view_fit::{View, camera_point, fit_view, up};
 use crate::geometry::CameraPose;
 use crate::model::camera::{ASSUMED_CAMERA_HEIGHT, CameraProgress};
@@ -19,6 +21,13 @@ use crate::model::geometry_cue::pooled_points;
 
 /// Pairs of pictures that calibrate the focal length, at most.
 const FOCAL_PAIRS: usize = 100;
+/// Frames that are compared with each other: seconds between them, and how many at most.
+const STOP_SECS: f64 = 0.5;
+const MOST_STOPS: f64 = 120.0;
+/// Spread of what following tells between them: metres and share of the shift, radians
+/// and share of the turn.
+const FOLLOWED_SHIFT: (f32, f32) = (0.02, 0.3);
+const FOLLOWED_YAW: (f32, f32) = (0.015, 0.05);
 /// Nearest depth of a cell, metres.
 const LEAST_DEPTH: f32 = 0.2;
 /// Relative spread of a cell's depth, at least and at most.
@@ -115,34 +124,85 @@ impl OdometryCamera {
         let height = median(cells.iter().map(|frame| frame.view[0])).unwrap_or(ASSUMED_CAMERA_HEIGHT);
         let sights = sights(footage, &cells, height)?;
         let focal = calibrated_focal(&sights, &cells, footage.aspect);
-        let Some(first) = sights.first() else { return Ok(Some(TrackedFrames::none(height))) };
-
-        let mut odometer = Odometer::new(first, focal);
+        if sights.is_empty() {
+            return Ok(Some(TrackedFrames::none(height)));
+        }
+        let Some(mut stops) = follow_path(&sights, footage.sampled, focal, progress) else { return Ok(None) };
+        straighten(&sights, &mut stops, focal);
         let mut tracked = TrackedFrames::none(height);
-        let (mut planar, mut tilt, mut support) = (PlanarPose::IDENTITY, first.up, usize::MAX);
-        for at in 0..sights.len() {
-            if !progress(at, sights.len()) {
-                return Ok(None);
-            }
-            if at > 0 {
-                let step = odometer.advance(&sights[at - 1], &sights[at]);
-                planar = planar.compose(&step.planar);
-                tilt = step.up;
-                support = support.min(step.support);
-            }
+        for stop in &stops {
             // Short videos repeat frames.
-            let times = footage.sampled.iter().filter(|sampled| **sampled == at).count();
-            for _ in 0..times {
-                tracked.push(frame_pose(planar, tilt, focal, support), &cells[at], height);
-            }
-            if times > 0 {
-                support = usize::MAX;
+            for _ in footage.sampled.iter().filter(|sampled| **sampled == stop.at) {
+                tracked.push(frame_pose(stop.planar, stop.up, focal, stop.support), &cells[stop.at], height);
             }
         }
         if let [first, second, ..] = &mut tracked.poses[..] {
             first.support = second.support;
         }
         Ok(progress(sights.len(), sights.len()).then_some(tracked))
+    }
+}
+
+/// A frame on the path that others are compared with; all sampled ones are.
+struct Stop {
+    at: usize,
+    planar: PlanarPose,
+    up: Vec3,
+    support: usize,
+    corners: Vec<Corner>,
+}
+
+/// Odometry through all frames; `None` when `progress` said stop.
+fn follow_path(
+    sights: &[FrameSight],
+    sampled: &[usize],
+    focal: Vec2,
+    progress: CameraProgress<'_>,
+) -> Option<Vec<Stop>> {
+    let mut odometer = Odometer::new(&sights[0], focal);
+    let whole = sights.last().map_or(0.0, |last| last.secs) - sights[0].secs;
+    let stop_secs = STOP_SECS.max(whole / MOST_STOPS);
+    let mut stops = Vec::new();
+    let (mut planar, mut up, mut support) = (PlanarPose::IDENTITY, sights[0].up, usize::MAX);
+    for at in 0..sights.len() {
+        if !progress(at, sights.len()) {
+            return None;
+        }
+        if at > 0 {
+            let step = odometer.advance(&sights[at - 1], &sights[at]);
+            planar = planar.compose(&step.planar);
+            up = step.up;
+            support = support.min(step.support);
+        }
+        let is_sampled = sampled.contains(&at);
+        let is_due =
+            stops.last().is_none_or(|last: &Stop| sights[at].secs - sights[last.at].secs >= stop_secs);
+        if is_sampled || is_due {
+            stops.push(Stop { at, planar, up, support, corners: odometer.corners().to_vec() });
+        }
+        if is_sampled {
+            support = usize::MAX;
+        }
+    }
+    Some(stops)
+}
+
+/// Takes drift out of the path where frames see the same again.
+fn straighten(sights: &[FrameSight], stops: &mut [Stop], focal: Vec2) {
+    let path: Vec<PlanarPose> = stops.iter().map(|stop| stop.planar).collect();
+    let frames: Vec<KeyFrame<'_>> = stops
+        .iter()
+        .map(|stop| KeyFrame { sight: &sights[stop.at], corners: &stop.corners, up: stop.up })
+        .collect();
+    let mut edges = reobservations(&frames, &path, focal);
+    edges.extend((1..path.len()).map(|to| {
+        let pose = path[to - 1].inverse().compose(&path[to]);
+        let shift = FOLLOWED_SHIFT.0 + FOLLOWED_SHIFT.1 * pose.shift.length();
+        let yaw = FOLLOWED_YAW.0 + FOLLOWED_YAW.1 * pose.yaw.abs();
+        Edge { from: to - 1, to, pose, covariance: Edge::covariance_of(shift, yaw) }
+    }));
+    for (stop, planar) in stops.iter_mut().zip(optimise(&path, &edges)) {
+        stop.planar = planar;
     }
 }
 

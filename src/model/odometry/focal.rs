@@ -34,7 +34,7 @@ pub fn calibrate(pairs: &[FocalPair], focal: Vec2) -> Vec2 {
         let now = focal * (change.exp() as f32);
         let (mut gradient, mut information) = (change / PRIOR_SIGMA.powi(2), PRIOR_SIGMA.powi(-2));
         for (pair, motion) in pairs.iter().zip(&mut motions) {
-            *motion = solve_motion(&pair.sightings, now, &pair.gait, *motion).0;
+            *motion = solve_motion(&pair.sightings, None, now, &pair.gait, *motion).0;
             if let Some((slope, curvature)) = reduced(pair, now, motion) {
                 gradient += INDEPENDENT_SHARE * slope;
                 information += INDEPENDENT_SHARE * curvature;
@@ -80,7 +80,7 @@ mod tests {
 
     /// Places seen by a turning camera of focal length `truth`, depths as believed.
     fn pairs(truth: Vec2) -> Vec<FocalPair> {
-        let gait = Gait { up: DVec3::NEG_Y, stride: 0.1, lift: 0.015 };
+        let gait = Gait { up: DVec3::NEG_Y, later_up: DVec3::NEG_Y, stride: 0.1, lift: 0.015 };
         (0..30)
             .map(|k| {
                 let motion = Motion {

@@ -8,21 +8,26 @@
 //! ([`view_fit`]). Corners are followed through closely spaced frames of the video
 //! ([`corners`], [`flow`]); the focal length is refined by how the picture moves
 //! ([`focal`]), and the motion from frame to frame is solved from the followed
-//! corners and their fused depth ([`motion`], [`odometer`]). What is handed on is the
-//! levelled motion on the floor ([`planar`]); the camera token is the encoded pose
-//! ([`pose_code`]). Only the head has weights.
+//! corners, their fused depth ([`motion`]) and the grey levels themselves ([`shading`],
+//! [`odometer`]). Frames that see the same again take the drift out of the path
+//! ([`reobservation`], [`graph`]). What is handed on is the levelled motion on the floor
+//! ([`planar`]); the camera token is the encoded pose ([`pose_code`]). Only the head has
+//! weights.
 
 pub mod corners;
 pub mod dense_head;
 pub mod encoder;
 pub mod flow;
 pub mod focal;
+pub mod graph;
 pub mod linear;
 pub mod motion;
 pub mod odometer;
 pub mod planar;
 pub mod pose_code;
 pub mod pyramid;
+pub mod reobservation;
+pub mod shading;
 pub mod view_fit;
 
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,6 @@
 //! The rigid motion between two pictures from followed places with known depth:
-//! Gauss-Newton on the distance in the picture, with Cauchy weights and a weak
-//! belief about how people move.
+//! Gauss-Newton on the distance in the picture, with Cauchy weights, a weak belief about
+//! how people move, and what a single picture tells about upwards.
 //!
 //! Spaces: camera (x right, y down, z forward, metres); picture places are measured
 //! from the centre in picture sides, so a focal length is in picture sides, too.
@@ -8,6 +8,7 @@
 use glam::{DMat3, DQuat, DVec2, DVec3, Vec2, Vec3};
 
 use super::linear::solve;
+use super::shading::Shading;
 
 /// Expected error of a followed place, picture sides (0.3 pixels of 128).
 pub const PLACE_SIGMA: f64 = 0.3 / 128.0;
@@ -15,6 +16,8 @@ pub const PLACE_SIGMA: f64 = 0.3 / 128.0;
 const LEAST_DEPTH: f64 = 0.05;
 /// Weight of "no turn", 1 / rad²: only decides where nothing else does.
 const STILL_TURN: f64 = 1.0;
+/// Usual error of the upwards direction of a single picture, radians.
+const TILT_SIGMA: f64 = 0.05;
 const STEPS: usize = 12;
 
 /// A place of the earlier picture that was found again in the later one.
@@ -65,7 +68,7 @@ impl Motion {
     }
 
     /// The motion followed by a small turn (rotation vector) and shift.
-    fn moved(&self, step: [f64; 6]) -> Self {
+    pub fn moved(&self, step: [f64; 6]) -> Self {
         let turn = DMat3::from_quat(DQuat::from_scaled_axis(DVec3::new(step[0], step[1], step[2])));
         Self {
             rotation: turn * self.rotation,
@@ -79,6 +82,8 @@ impl Motion {
 pub struct Gait {
     /// Upwards in the earlier camera.
     pub up: DVec3,
+    /// Upwards in the later camera, as that picture alone tells.
+    pub later_up: DVec3,
     /// Usual distance, metres.
     pub stride: f64,
     /// Usual distance up or down, metres.
@@ -129,6 +134,7 @@ pub fn normal_equations(sightings: &[Sighting], focal: Vec2, gait: &Gait, motion
             normal.matrix[3 + i][3 + j] += precision.col(j)[i];
         }
     }
+    level(&mut normal, gait, motion);
     for sighting in sightings {
         let point = sighting.point(focal);
         let residual = motion.place_of(point, focal) - sighting.to.as_dvec2();
@@ -147,11 +153,36 @@ pub fn normal_equations(sightings: &[Sighting], focal: Vec2, gait: &Gait, motion
     normal
 }
 
-/// The likeliest motion, searched from `start`, and the weight of every sighting.
-pub fn solve_motion(sightings: &[Sighting], focal: Vec2, gait: &Gait, start: Motion) -> (Motion, Vec<f64>) {
+/// What the later picture alone tells about upwards.
+fn level(normal: &mut Normal, gait: &Gait, motion: &Motion) {
+    let up = motion.rotation * gait.up;
+    let error = up - gait.later_up;
+    let weight = 1.0 / (TILT_SIGMA * TILT_SIGMA + error.length_squared());
+    // A turn w moves it by w x up.
+    let by_turn = [DVec3::X, DVec3::Y, DVec3::Z].map(|axis| axis.cross(up));
+    for i in 0..3 {
+        normal.gradient[i] += weight * by_turn[i].dot(error);
+        for j in 0..3 {
+            normal.matrix[i][j] += weight * by_turn[i].dot(by_turn[j]);
+        }
+    }
+}
+
+/// The likeliest motion, searched from `start`, and the weight of every sighting. What
+/// corners do not tell, `shading` may.
+pub fn solve_motion(
+    sightings: &[Sighting],
+    shading: Option<&Shading<'_>>,
+    focal: Vec2,
+    gait: &Gait,
+    start: Motion,
+) -> (Motion, Vec<f64>) {
     let mut motion = start;
     for _ in 0..STEPS {
-        let normal = normal_equations(sightings, focal, gait, &motion);
+        let mut normal = normal_equations(sightings, focal, gait, &motion);
+        if let Some(shading) = shading {
+            shading.add(&mut normal, &motion, focal);
+        }
         let Some(step) = solve(normal.matrix, normal.gradient) else { break };
         motion = motion.moved(step.map(|component| -component.clamp(-0.5, 0.5)));
         if step.iter().all(|component| component.abs() < 1e-6) {
@@ -183,7 +214,7 @@ mod tests {
         }
     }
 
-    const GAIT: Gait = Gait { up: DVec3::NEG_Y, stride: 0.1, lift: 0.015 };
+    const GAIT: Gait = Gait { up: DVec3::NEG_Y, later_up: DVec3::NEG_Y, stride: 0.1, lift: 0.015 };
 
     #[test]
     fn the_motion_is_found_among_outliers() {
@@ -192,7 +223,7 @@ mod tests {
         for wrong in sightings.iter_mut().step_by(5) {
             wrong.to.x += 0.2;
         }
-        let (found, weights) = solve_motion(&sightings, focal, &GAIT, Motion::STILL);
+        let (found, weights) = solve_motion(&sightings, None, focal, &GAIT, Motion::STILL);
         assert!((found.rotation - turned().rotation).to_cols_array().iter().all(|d| d.abs() < 2e-3));
         assert!(found.shift.distance(turned().shift) < 0.01, "{}", found.shift);
         assert!(weights.iter().step_by(5).all(|w| *w < 0.05) && weights[1] > 0.5);
@@ -200,7 +231,7 @@ mod tests {
 
     #[test]
     fn without_sightings_nothing_moves() {
-        let (found, weights) = solve_motion(&[], Vec2::ONE, &GAIT, Motion::STILL);
+        let (found, weights) = solve_motion(&[], None, Vec2::ONE, &GAIT, Motion::STILL);
         assert_eq!(found, Motion::STILL);
         assert!(weights.is_empty());
     }

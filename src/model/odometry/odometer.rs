@@ -4,8 +4,8 @@
 //! depth with a variance. The depth that the vision tower reads off single frames
 //! starts it and is fused into it in every further frame, so that the metric scale
 //! is an average over many frames. From picture to picture the motion is solved
-//! from all followed corners ([`super::motion`]); upwards comes from single frames
-//! too, smoothed along the motion.
+//! from all followed corners and the grey levels ([`super::motion`], [`super::shading`]);
+//! upwards comes from single frames too, smoothed along the motion.
 
 use glam::{DMat3, DVec3, Vec2, Vec3};
 
@@ -15,17 +15,21 @@ use super::focal::FocalPair;
 use super::motion::{Gait, Motion, Sighting, point_at, solve_motion};
 use super::planar::PlanarPose;
 use super::pyramid::Pyramid;
+use super::shading::Shading;
 
 /// Corners followed at a time.
 const CORNERS: usize = 250;
 /// New corners are looked for when fewer than this share of them are left.
 const REFILL: f32 = 0.8;
-/// A motion from fewer corners is not believed.
+/// Fewer corners do not tell where to search.
 const LEAST_CORNERS: usize = 5;
+/// That many tell the motion so well that the finest levels of the pyramids refine it.
+const ENOUGH_CORNERS: usize = 20;
+const FINE_LEVELS: usize = 2;
 /// Corners that agree less with the motion are dropped.
 const LEAST_AGREEMENT: f64 = 0.1;
 /// Corners that agree more count as support.
-const AGREEMENT: f64 = 0.3;
+pub const AGREEMENT: f64 = 0.3;
 /// Usual speeds of a walking person, metres per second: across the floor, up and down.
 const PACE: f64 = 1.2;
 const LIFT: f64 = 0.18;
@@ -62,16 +66,17 @@ impl FrameSight {
     }
 
     /// Pixel indices to picture sides from the centre.
-    fn place(&self, pixel: Vec2) -> Vec2 {
+    pub fn place(&self, pixel: Vec2) -> Vec2 {
         (pixel + 0.5) / self.size() - 0.5
     }
 
-    fn pixel(&self, place: Vec2) -> Vec2 {
+    /// The way back.
+    pub fn pixel(&self, place: Vec2) -> Vec2 {
         (place + 0.5) * self.size() - 0.5
     }
 
     /// Depth in metres and its relative spread at a pixel.
-    fn depth_at(&self, pixel: Vec2) -> (f32, f32) {
+    pub fn depth_at(&self, pixel: Vec2) -> (f32, f32) {
         let side = self.depth.len().isqrt();
         let cell =
             ((self.place(pixel) + 0.5) * side as f32).as_uvec2().min(glam::UVec2::splat(side as u32 - 1));
@@ -82,8 +87,9 @@ impl FrameSight {
 
 /// A followed corner.
 #[derive(Debug, Clone, Copy)]
-struct Corner {
-    pixel: Vec2,
+pub struct Corner {
+    /// Where, pixel indices.
+    pub pixel: Vec2,
     log_depth: f32,
     variance: f32,
 }
@@ -94,8 +100,14 @@ impl Corner {
         Self { pixel, log_depth: depth.ln(), variance: spread * spread }
     }
 
-    fn sighting(&self, earlier: &FrameSight, later: &FrameSight, to: Vec2) -> Sighting {
-        Sighting { from: earlier.place(self.pixel), depth: self.log_depth.exp(), to: later.place(to) }
+    /// Metres.
+    pub fn depth(&self) -> f32 {
+        self.log_depth.exp()
+    }
+
+    /// What is seen of it in another picture.
+    pub fn sighting(&self, earlier: &FrameSight, later: &FrameSight, to: Vec2) -> Sighting {
+        Sighting { from: earlier.place(self.pixel), depth: self.depth(), to: later.place(to) }
     }
 
     /// The corner in the later picture at `pixel`, `depth` metres away there.
@@ -140,19 +152,17 @@ impl Odometer {
         odometer
     }
 
+    /// Corners followed in the picture it stands at.
+    pub fn corners(&self) -> &[Corner] {
+        &self.corners
+    }
+
     /// Goes on from `earlier`, the picture it stands at, to `later`.
     pub fn advance(&mut self, earlier: &FrameSight, later: &FrameSight) -> Step {
         let followed = self.follow(earlier, later);
         let sightings: Vec<Sighting> =
             followed.iter().map(|(corner, to)| corner.sighting(earlier, later, *to)).collect();
-        let mut weights = vec![0.0; sightings.len()];
-        if sightings.len() >= LEAST_CORNERS {
-            let gait = gait(self.up, later.secs - earlier.secs);
-            (self.motion, weights) = solve_motion(&sightings, self.focal, &gait, self.motion);
-        } else {
-            // Blind for a moment: people go on turning, and slow down.
-            self.motion.shift *= 0.5;
-        }
+        let weights = self.solve(&sightings, earlier, later);
         let planar = planar_step(&self.motion, self.up);
         self.level(later);
         self.corners = followed
@@ -169,6 +179,23 @@ impl Odometer {
         Step { planar, up: self.up, support: weights.iter().filter(|weight| **weight > AGREEMENT).count() }
     }
 
+    /// Finds the motion; the weight of every sighting.
+    fn solve(&mut self, sightings: &[Sighting], earlier: &FrameSight, later: &FrameSight) -> Vec<f64> {
+        let gait = gait(self.up, later.up, later.secs - earlier.secs);
+        if sightings.len() >= LEAST_CORNERS {
+            (self.motion, _) = solve_motion(sightings, None, self.focal, &gait, self.motion);
+        }
+        // Where hardly any corner was followed the grey levels alone have to find the motion.
+        let all = earlier.pyramid.levels().len();
+        let levels = if sightings.len() >= ENOUGH_CORNERS { all.min(FINE_LEVELS) } else { all };
+        let mut weights = Vec::new();
+        for level in (0..levels).rev() {
+            let shading = Shading::new(earlier, later, level);
+            (self.motion, weights) = solve_motion(sightings, Some(&shading), self.focal, &gait, self.motion);
+        }
+        weights
+    }
+
     /// The corners found again, looked for where the last motion would bring them.
     fn follow(&self, earlier: &FrameSight, later: &FrameSight) -> Vec<(Corner, Vec2)> {
         let places: Vec<Vec2> = self.corners.iter().map(|corner| corner.pixel).collect();
@@ -176,7 +203,7 @@ impl Odometer {
             .corners
             .iter()
             .map(|corner| {
-                let point = point_at(earlier.place(corner.pixel), self.focal, corner.log_depth.exp());
+                let point = point_at(earlier.place(corner.pixel), self.focal, corner.depth());
                 later.pixel(self.motion.place_of(point.as_dvec3(), self.focal).as_vec2())
             })
             .collect();
@@ -204,13 +231,13 @@ impl Odometer {
     }
 }
 
-fn gait(up: Vec3, secs: f64) -> Gait {
+fn gait(up: Vec3, later_up: Vec3, secs: f64) -> Gait {
     let secs = secs.max(LEAST_SECS);
-    Gait { up: up.as_dvec3(), stride: PACE * secs, lift: LIFT * secs }
+    Gait { up: up.as_dvec3(), later_up: later_up.as_dvec3(), stride: PACE * secs, lift: LIFT * secs }
 }
 
 /// The levelled `earlier_from_later` of a motion; `up` in the earlier camera.
-fn planar_step(motion: &Motion, up: Vec3) -> PlanarPose {
+pub fn planar_step(motion: &Motion, up: Vec3) -> PlanarPose {
     let up = up.as_dvec3();
     let back: DMat3 = motion.rotation.transpose();
     let forward = (DVec3::Z - up * up.z).normalize_or(DVec3::Z);
@@ -237,6 +264,6 @@ pub fn focal_pair(earlier: &FrameSight, later: &FrameSight) -> Option<FocalPair>
     let mut flows: Vec<f32> = sightings.iter().map(|s| s.from.distance(s.to)).collect();
     flows.sort_by(f32::total_cmp);
     let moves = flows.get(flows.len() / 2).is_some_and(|flow| *flow >= LEAST_FLOW);
-    let gait = gait(earlier.up, later.secs - earlier.secs);
+    let gait = gait(earlier.up, later.up, later.secs - earlier.secs);
     (moves && sightings.len() >= LEAST).then_some(FocalPair { sightings, gait })
 }
