@@ -2,7 +2,6 @@
 //! same rooms, steps and starting weights; the paper's table 4 at our size, and the way it
 //! argues against: geometry at the input instead of objectives.
 
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -10,9 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::curves::draw_curves;
 use super::{evaluate, output};
-use crate::evaluate::{
-    ClipFacts, ClipOptions, Column, ModelPredictor, Report, Value, held_out, prior_questions,
-};
+use crate::evaluate::{ClipFacts, Column, ModelPredictor, Report, Value, compare, held_out};
 use crate::synth::QuestionOptions;
 use crate::train::config::{CameraSource, CueSource};
 use crate::train::export::export;
@@ -66,6 +63,14 @@ impl Variant {
         }
     }
 
+    fn learns_situation(self) -> bool {
+        matches!(self, Self::Situation | Self::Both | Self::Full)
+    }
+
+    fn learns_layout(self) -> bool {
+        matches!(self, Self::Layout | Self::Both | Self::Full)
+    }
+
     /// The joint stage of this model; `base` is that of the full one. Training aids belong
     /// to the objective whose truth they use.
     fn config(self, base: &TrainConfig, seed: u64) -> TrainConfig {
@@ -74,10 +79,10 @@ impl Variant {
         if !matches!(self, Self::Full) {
             joint.camera = CameraSource::None;
         }
-        if !matches!(self, Self::Situation | Self::Both | Self::Full) {
+        if !self.learns_situation() {
             (joint.weights.situation, joint.weights.mention, joint.weights.pointing) = (0.0, 0.0, 0.0);
         }
-        if !matches!(self, Self::Layout | Self::Both | Self::Full) {
+        if !self.learns_layout() {
             (joint.weights.layout, joint.weights.early_layout) = (0.0, 0.0);
         }
         joint.geometry_cue = match self {
@@ -232,55 +237,33 @@ fn measured(variant: Variant, run: &RunDir, model: &Path, extent: Extent) -> any
     if variant == Variant::TrueGeometry {
         predictor = predictor.with_true_points();
     }
-    let (frames, spacing, image_size) = predictor.sight();
-    let options = ClipOptions {
-        frames: NonZeroU32::new(frames).context("the model's configuration samples no frames")?,
-        image_size,
-        spacing,
-        questions: QuestionOptions::default(),
-    };
+    let options = predictor.clip_options(QuestionOptions::default())?;
     let bar = evaluate::progress(extent.clips);
-    let prior = prior_questions(1, &options);
-    let report = crate::evaluate::evaluate(
-        &mut predictor,
-        "rooms",
-        held_out(extent.clips, &options),
-        &prior,
-        &mut |done| bar.set_position(done),
-    )?;
+    let clips = held_out(extent.clips, &options);
+    let report = compare(&mut [&mut predictor], "rooms", clips, &mut |done| bar.set_position(done))?;
     bar.finish_and_clear();
     let (encode_secs, answer_secs) = predictor.mean_secs();
-    let situated = !matches!(
-        variant,
-        Variant::Language | Variant::Layout | Variant::TrueGeometry | Variant::EstimatedGeometry
-    );
-    let laid_out = matches!(variant, Variant::Layout | Variant::Both | Variant::Full);
+    let train_secs = run
+        .history()?
+        .iter()
+        .map(|event| if let TrainEvent::Step { secs, .. } = event { *secs } else { 0.0 })
+        .sum();
     let values = report.columns.into_iter().next().map(|column| column.values).unwrap_or_default();
     Ok(Outcome {
         // Heads that were not trained have nothing to say.
         values: values
             .into_iter()
             .filter(|value| {
-                (situated || !value.metric.is_localization()) && (laid_out || !value.metric.is_layout())
+                (variant.learns_situation() || !value.metric.is_localization())
+                    && (variant.learns_layout() || !value.metric.is_layout())
             })
             .collect(),
         clips: report.clips,
         questions: report.questions,
-        train_secs: train_secs(run)?,
+        train_secs,
         encode_secs,
         answer_secs,
     })
-}
-
-fn train_secs(run: &RunDir) -> anyhow::Result<f64> {
-    let text = std::fs::read_to_string(run.metrics_path())?;
-    Ok(text
-        .lines()
-        .filter_map(|line| match serde_json::from_str(line) {
-            Ok(TrainEvent::Step { secs, .. }) => Some(secs),
-            _ => None,
-        })
-        .sum())
 }
 
 fn written(base: &TrainConfig, extent: Extent, report: &Report, costs: &[(Variant, u64, Outcome)]) -> String {

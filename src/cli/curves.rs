@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use crate::evaluate::chart::{Chart, Mark, Series};
+use crate::train::curve::Curve;
 use crate::train::{RunDir, TrainEvent};
 
 /// Points of one curve, at most: each is the mean of some steps.
 const POINTS: usize = 200;
 
-type Curves = BTreeMap<String, Vec<(f64, f64)>>;
+type Curves = BTreeMap<String, Curve>;
 
 /// Writes `STAGE_loss.svg` (terms of the loss over steps) and, once there was a
-/// validation, `STAGE_validation.svg` for every stage of a run into its folder.
+/// validation, `STAGE_shares.svg` and `STAGE_errors.svg` for every stage of a run into its folder.
 ///
 /// # Errors
 /// When a file cannot be read or written.
@@ -28,7 +29,7 @@ pub(super) fn draw_curves(run: &RunDir) -> anyhow::Result<Vec<PathBuf>> {
         };
         let curves = curves.entry(stage).or_default();
         for (name, value) in metrics.into_iter().filter(|(name, _)| name != "gradient_norm") {
-            curves.entry(name).or_default().push((step as f64, value));
+            curves.entry(name).or_default().push(step, value);
         }
     }
     let mut written = Vec::new();
@@ -41,7 +42,7 @@ pub(super) fn draw_curves(run: &RunDir) -> anyhow::Result<Vec<PathBuf>> {
         // Shares and errors do not share an axis.
         let (shares, errors): (Curves, Curves) = curves
             .into_iter()
-            .partition(|(_, points)| points.iter().all(|point| (0.0..=1.0).contains(&point.1)));
+            .partition(|(_, curve)| curve.points().iter().all(|point| point.low >= 0.0 && point.high <= 1.0));
         for (kind, label, curves) in [("shares", "share", shares), ("errors", "metres or degrees", errors)] {
             if !curves.is_empty() {
                 let chart = chart(format!("Stage {stage}: held-out rooms, {kind}"), label, curves);
@@ -55,23 +56,13 @@ pub(super) fn draw_curves(run: &RunDir) -> anyhow::Result<Vec<PathBuf>> {
 fn chart(title: String, y: &str, curves: Curves) -> Chart {
     let series = curves
         .into_iter()
-        .map(|(name, points)| Series {
+        .map(|(name, curve)| Series {
             name: name.replace('_', " "),
             mark: Mark::Line,
-            points: thinned(&points),
+            points: curve.thinned(POINTS),
         })
         .collect();
     Chart { title, x: "step".to_owned(), y: y.to_owned(), series }
-}
-
-/// Means of neighbouring points, so that few are left.
-fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let mean = |chunk: &[(f64, f64)]| {
-        let count = chunk.len() as f64;
-        let sum = chunk.iter().fold((0.0, 0.0), |sum, point| (sum.0 + point.0, sum.1 + point.1));
-        (sum.0 / count, sum.1 / count)
-    };
-    points.chunks(points.len().div_ceil(POINTS).max(1)).map(mean).collect()
 }
 
 fn write(folder: &Path, name: &str, chart: &Chart) -> anyhow::Result<PathBuf> {
@@ -83,15 +74,6 @@ fn write(folder: &Path, name: &str, chart: &Chart) -> anyhow::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn long_curves_are_thinned_by_means() {
-        let points: Vec<(f64, f64)> = (0..1000).map(|k| (f64::from(k), 2.0)).collect();
-        let thin = thinned(&points);
-        assert_eq!((thin.len(), thin[0]), (200, (2.0, 2.0)));
-        assert_eq!(thinned(&points[..3]).len(), 3);
-        assert!(thinned(&[]).is_empty());
-    }
 
     #[test]
     fn every_stage_gets_its_charts() {

@@ -1,6 +1,5 @@
 //! `loc3r evaluate`.
 
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -13,7 +12,7 @@ use super::output;
 use crate::dataset::read_real_rooms;
 use crate::evaluate::plots::{calibration, error_by_sigma};
 use crate::evaluate::real_rooms::{Unknown, real_clip};
-use crate::evaluate::{ClipOptions, Metric, ModelPredictor, Report, evaluate, held_out, prior_questions};
+use crate::evaluate::{Metric, ModelPredictor, Report, evaluate, held_out, prior_questions};
 use crate::synth::QuestionOptions;
 
 /// Measure a model beside its baselines.
@@ -105,34 +104,20 @@ pub(super) fn run(args: EvaluateArgs) -> anyhow::Result<ExitCode> {
     const PRIOR_SCENES: u64 = 90;
     let mut model = ModelPredictor::load(&args.model, &args.device)
         .with_context(|| format!("cannot evaluate {}", args.model.display()))?;
-    let (frames, spacing, image_size) = model.sight();
-    let options = ClipOptions {
-        frames: NonZeroU32::new(frames).context("the model's configuration samples no frames")?,
-        image_size,
-        spacing,
-        questions: QuestionOptions::default(),
-    };
+    let options = model.clip_options(QuestionOptions::default())?;
     let prior = prior_questions(PRIOR_SCENES, &options);
-    let report = match &args.layouts {
-        Some(file) => {
-            let rooms = read_real_rooms(file)?;
-            let bar = progress(rooms.len() as u64);
-            let clips = (0..).zip(&rooms).map(|(k, room)| Ok(real_clip(room, k, &options)?));
-            let mut report =
-                evaluate(&mut model, "real rooms", clips, &prior, &mut |done| bar.set_position(done))?;
-            bar.finish_and_clear();
-            report.unknown = Some(Unknown::of(&rooms, &prior));
-            report
-        }
-        None => {
-            let Benchmark::Rooms = args.benchmark;
-            let bar = progress(args.count);
-            let clips = held_out(args.count, &options);
-            let report = evaluate(&mut model, "rooms", clips, &prior, &mut |done| bar.set_position(done))?;
-            bar.finish_and_clear();
-            report
-        }
+    let rooms = args.layouts.as_ref().map(|file| read_real_rooms(file)).transpose()?;
+    let bar = progress(rooms.as_ref().map_or(args.count, |rooms| rooms.len() as u64));
+    let mut done = |clips| bar.set_position(clips);
+    let report = if let Some(rooms) = &rooms {
+        let clips = (0..).zip(rooms).map(|(k, room)| Ok(real_clip(room, k, &options)?));
+        let report = evaluate(&mut model, "real rooms", clips, &prior, &mut done)?;
+        Report { unknown: Some(Unknown::of(rooms, &prior)), ..report }
+    } else {
+        let Benchmark::Rooms = args.benchmark;
+        evaluate(&mut model, "rooms", held_out(args.count, &options), &prior, &mut done)?
     };
+    bar.finish_and_clear();
     if let (Some(folder), Some(column)) = (&args.plots, report.columns.first()) {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         for (name, chart) in

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::train::follow::running_mean;
 use crate::train::joint_figures::CONSTANT_LAYOUT_ERROR;
 use crate::train::{Metrics, StageKind, TrainEvent};
 
@@ -11,8 +12,6 @@ use super::output;
 
 /// Between two lines where there is no terminal for a bar.
 const LINE_EVERY: Duration = Duration::from_secs(30);
-/// Weight of the newest step in the running means.
-const NEWEST: f64 = 0.1;
 
 /// Shows a run: a bar per stage with steps, time left, loss and speed; a line per
 /// validation. Without a terminal the bar becomes a line now and then.
@@ -90,8 +89,7 @@ impl TrainProgress {
     }
 
     fn step(&mut self, stage: &str, step: u64, metrics: &Metrics, secs: f64) {
-        let old = self.secs_per_step;
-        self.secs_per_step = if old > 0.0 { old + NEWEST * (secs - old) } else { secs };
+        self.secs_per_step = running_mean(self.secs_per_step, secs);
         let left = self.secs_per_step * self.steps.saturating_sub(step) as f64;
         let state = state_line(metrics, left, self.secs_per_step);
         match &self.bar {

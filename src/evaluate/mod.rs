@@ -52,6 +52,9 @@ pub enum EvaluateError {
     /// A clip cannot be made.
     #[error(transparent)]
     Scene(#[from] SynthError),
+    /// The model looks at nothing.
+    #[error("the model's config.json says num_frames 0; it needs at least one")]
+    NoFrames,
     /// Nothing was evaluated.
     #[error("an evaluation needs at least one clip; use `--count 1` or more")]
     Empty,
@@ -85,15 +88,29 @@ pub fn evaluate(
     let mut frequent = WordPrior::learn(Reading::Type, prior);
     let mut heading = RandomHeading::new(36);
     let (mut center, mut oracle) = (RoomCenter, Oracle);
-    let mut all: [&mut dyn Predictor; 6] =
-        [predictor, &mut center, &mut heading, &mut words, &mut frequent, &mut oracle];
-    let columns = all.iter().map(|p| Column { name: p.name().to_owned(), values: Vec::new() }).collect();
+    let all: &mut [&mut dyn Predictor] =
+        &mut [predictor, &mut center, &mut heading, &mut words, &mut frequent, &mut oracle];
+    compare(all, benchmark, clips, progress)
+}
+
+/// Runs `predictors` alone, each a column of the report; see [`evaluate`].
+///
+/// # Errors
+/// When there is no clip, one cannot be made, or a predictor fails.
+pub fn compare(
+    predictors: &mut [&mut dyn Predictor],
+    benchmark: &str,
+    clips: impl IntoIterator<Item = Result<BenchmarkClip, EvaluateError>>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Report, EvaluateError> {
+    let columns =
+        predictors.iter().map(|p| Column { name: p.name().to_owned(), values: Vec::new() }).collect();
     let mut report =
         Report { benchmark: benchmark.to_owned(), columns, clips: Vec::new(), questions: 0, unknown: None };
     for clip in clips {
         let clip = clip?;
         let number = report.clips.len() as u32;
-        for (predictor, column) in all.iter_mut().zip(&mut report.columns) {
+        for (predictor, column) in predictors.iter_mut().zip(&mut report.columns) {
             let prediction = predictor.predict(&clip)?;
             column.values.extend(values_of(number, &clip, &prediction));
         }

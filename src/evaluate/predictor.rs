@@ -1,17 +1,18 @@
 //! Whoever answers the benchmark: the model, or a baseline.
 
+use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
 use candle_core::Device;
 
-use super::{BenchmarkClip, EvaluateError};
+use super::{BenchmarkClip, ClipOptions, EvaluateError};
 use crate::geometry::BevSigma;
 use crate::model::{Clip, Loc3rModel, Query};
 use crate::qa::Situation;
 use crate::scene::{CameraEstimate, Layout};
-use crate::video::FrameSpacing;
+use crate::synth::QuestionOptions;
 
 /// Where somebody is thought to be.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -90,11 +91,18 @@ impl ModelPredictor {
         (mean(self.encoding), mean(self.answering))
     }
 
-    /// Frames it looks at, how closely it follows the video between them, and the side
-    /// of its pictures in pixels.
-    pub fn sight(&self) -> (u32, Option<FrameSpacing>, u32) {
+    /// Clips as this model sees them.
+    ///
+    /// # Errors
+    /// When its configuration samples no frames.
+    pub fn clip_options(&self, questions: QuestionOptions) -> Result<ClipOptions, EvaluateError> {
         let config = self.model.config();
-        (config.num_frames, self.model.spacing(), config.vision.image_size as u32)
+        Ok(ClipOptions {
+            frames: NonZeroU32::new(config.num_frames).ok_or(EvaluateError::NoFrames)?,
+            image_size: config.vision.image_size as u32,
+            spacing: self.model.spacing(),
+            questions,
+        })
     }
 }
 

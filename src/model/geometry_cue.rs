@@ -7,6 +7,8 @@ use std::f32::consts::PI;
 use candle_core::{Device, Result, Tensor};
 use glam::Vec3;
 
+use crate::scene::pooled_cell;
+
 /// Wave lengths of the code, metres.
 const WAVE_LENGTHS: [f32; 4] = [16.0, 8.0, 4.0, 2.0];
 
@@ -47,8 +49,8 @@ pub fn pooled_points(
     let mut sums = vec![(Vec3::ZERO, 0.0); frames * side * side];
     for (index, (point, confidence)) in points.enumerate() {
         let (frame, cell) = (index / per_frame, index % per_frame);
-        let token = (cell / grid * side / grid) * side + cell % grid * side / grid;
-        let Some((sum, weight)) = sums.get_mut(frame * side * side + token) else { continue };
+        let token = frame * side * side + pooled_cell(cell, grid, side);
+        let Some((sum, weight)) = sums.get_mut(token) else { continue };
         if point.is_finite() && confidence > 0.0 {
             *sum += point * confidence;
             *weight += confidence;

@@ -75,6 +75,12 @@ pub fn token_points(
     points
 }
 
+/// The cell of a `pooled` x `pooled` grid over cell `index` of a `side` x `side` grid.
+pub fn pooled_cell(index: usize, side: usize, pooled: usize) -> usize {
+    let (row, column) = (index / side, index % side);
+    row * pooled / side * pooled + column * pooled / side
+}
+
 /// Pixels of one axis that belong to cell `index` of `cells`.
 fn cell(index: usize, cells: usize, pixels: usize) -> std::ops::Range<usize> {
     (index * pixels).div_ceil(cells)..((index + 1) * pixels).div_ceil(cells)

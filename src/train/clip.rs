@@ -10,8 +10,9 @@ use rand_chacha::ChaCha8Rng;
 
 use super::config::DataConfig;
 use crate::geometry::{AnchorFrame, BevPoint, CameraPose, ImageSize, Intrinsics, wrap_angle};
+use crate::model::ModelConfig;
 use crate::model::odometry::planar::PlanarPose;
-use crate::scene::{CameraTrack, SceneObject, SceneTruth, token_points};
+use crate::scene::{CameraTrack, SceneObject, SceneTruth, pooled_cell, token_points};
 use crate::synth::{
     self, FIRST_OBJECT, Quality, QuestionOptions, RenderedView, Renderer, SynthConfig, SynthQuestion,
     SynthScene, Walk, generate_questions, surface,
@@ -130,6 +131,19 @@ pub struct ClipMaker {
 const FOLLOWED_FPS: f32 = 12.0;
 
 impl ClipMaker {
+    /// Pictures as `model` sees them, no footage between the views and no questions.
+    pub fn new(model: &ModelConfig, data: DataConfig, choice: ViewChoice) -> Self {
+        Self {
+            data,
+            image_size: model.vision.image_size as u32,
+            grid: model.vision.grid(),
+            pooled_grid: model.token_grid(),
+            choice,
+            spacing: None,
+            questions: 0,
+        }
+    }
+
     /// The clip of a scene seed.
     pub fn make(&self, seed: u64) -> Clip {
         let (scene, walk, frames, mut rng) = self.plan(seed);
@@ -416,10 +430,7 @@ impl ClipView {
 /// the share of a token that one cell is.
 pub fn tokens_over_cells(cells: usize, pooled_grid: usize) -> (impl Iterator<Item = usize>, f32) {
     let side = cells.isqrt();
-    let token = move |cell: usize| {
-        let (row, column) = (cell / side * pooled_grid / side, cell % side * pooled_grid / side);
-        row * pooled_grid + column
-    };
+    let token = move |cell| pooled_cell(cell, side, pooled_grid);
     ((0..cells).map(token), (pooled_grid * pooled_grid) as f32 / cells.max(1) as f32)
 }
 

@@ -70,6 +70,13 @@ impl Curve {
         &self.points
     }
 
+    /// At most `most` places of means: step and value.
+    pub fn thinned(&self, most: usize) -> Vec<(f64, f64)> {
+        let place = |point: CurvePoint| (0.5 * (point.first + point.last) as f64, point.mean);
+        let together = self.points.len().div_ceil(most.max(1)).max(1);
+        self.points.chunks(together).map(|points| place(merged(points))).collect()
+    }
+
     /// The last step and its value.
     pub fn newest(&self) -> Option<(u64, f64)> {
         self.newest
@@ -107,6 +114,15 @@ mod tests {
         assert!(highest.high == 50.0 && (highest.first..=highest.last).contains(&54_321));
         assert!((points[0].mean - 0.5e-5 * (points[0].first + points[0].last) as f64).abs() < 1e-9);
         assert_eq!(curve.newest(), Some((100_000, 1.0)));
+    }
+
+    #[test]
+    fn a_thinned_curve_keeps_its_means() {
+        let mut curve = Curve::default();
+        (1..=1000).for_each(|step| curve.push(step, 2.0 * step as f64));
+        let thin = curve.thinned(200);
+        assert_eq!((thin.len(), thin[0], thin[199]), (200, (3.0, 6.0), (998.0, 1996.0)));
+        assert_eq!(Curve::default().thinned(200), []);
     }
 
     #[test]

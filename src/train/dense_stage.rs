@@ -57,15 +57,7 @@ impl DenseStage {
     }
 
     fn maker(&self, choice: ViewChoice, spacing: Option<FrameSpacing>) -> ClipMaker {
-        ClipMaker {
-            data: self.config.data,
-            image_size: self.model.vision.image_size as u32,
-            grid: self.model.vision.grid(),
-            pooled_grid: self.model.token_grid(),
-            choice,
-            spacing,
-            questions: 0,
-        }
+        ClipMaker { spacing, ..ClipMaker::new(&self.model, self.config.data, choice) }
     }
 
     fn dense(&self, pixels: &Tensor) -> candle_core::Result<DenseOutput> {

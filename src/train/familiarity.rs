@@ -2,7 +2,6 @@
 //! [`crate::model::familiarity`].
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
@@ -10,8 +9,8 @@ use rayon::prelude::*;
 use super::TrainError;
 use super::clip::{ClipMaker, ViewChoice};
 use super::config::{DataConfig, TrainConfig};
-use super::dense_batch::dense_batch;
 use super::pipeline::TrainedModel;
+use super::pixels::pixel_tensor;
 use crate::model::familiarity::{FamiliarityConfig, frame_features};
 
 /// Frames of a clip that are looked at.
@@ -40,7 +39,7 @@ pub fn fit(
     let first = config.validation.first_seed + config.validation.clips;
     let held_out = frames_of(config, model, first..first + HELD_OUT, false)?;
     let distance = |frame: &Vec<f32>| {
-        let away: Vec<f64> = frame.iter().zip(&mean).map(|(x, mean)| f64::from(*x) - mean).collect();
+        let away = away(frame, &mean);
         let squared: f64 = whitening.iter().map(|row| dot(row, &away).powi(2)).sum();
         (squared / width as f64).sqrt()
     };
@@ -63,23 +62,18 @@ fn frames_of(
     seeds: std::ops::Range<u64>,
     augment: bool,
 ) -> Result<Vec<Vec<Vec<f32>>>, TrainError> {
-    let maker = ClipMaker {
-        data: DataConfig { seconds: config.joint.seconds, ..config.data },
-        image_size: model.config.vision.image_size as u32,
-        grid: model.config.vision.grid(),
-        pooled_grid: model.config.token_grid(),
-        choice: ViewChoice::Spread { views: VIEWS },
-        spacing: None,
-        questions: 0,
-    };
+    let data = DataConfig { seconds: config.joint.seconds, ..config.data };
+    let maker = ClipMaker::new(&model.config, data, ViewChoice::Spread { views: VIEWS });
+    let side = model.config.vision.image_size;
     seeds
         .into_par_iter()
         .map(|seed| {
-            let clip = Arc::new(maker.make(seed));
+            let clip = maker.make(seed);
+            let pictures: Vec<&[u8]> = clip.views.iter().map(|view| view.rgb.as_slice()).collect();
             let varied = (augment && config.data.augment).then_some(seed);
-            let batch = dense_batch(&[clip], model.config.vision.image_size, varied)?;
+            let pixels = pixel_tensor(&pictures, side, varied, &Device::Cpu)?;
             let go_on = &mut |_| ControlFlow::Continue(());
-            match model.network.vision.forward_in_chunks(&batch.pixels, go_on)? {
+            match model.network.vision.forward_in_chunks(&pixels, go_on)? {
                 Some(features) => Ok(frame_features(&features)?.to_vec2::<f32>()?),
                 None => Ok(Vec::new()),
             }
@@ -96,11 +90,15 @@ fn mean_of(frames: &[Vec<f32>], width: usize) -> Vec<f64> {
     mean
 }
 
+fn away(frame: &[f32], mean: &[f64]) -> Vec<f64> {
+    frame.iter().zip(mean).map(|(x, mean)| f64::from(*x) - mean).collect()
+}
+
 fn covariance(frames: &[Vec<f32>], mean: &[f64]) -> Vec<Vec<f64>> {
     let width = mean.len();
     let mut covariance = vec![vec![0.0; width]; width];
     for frame in frames {
-        let away: Vec<f64> = frame.iter().zip(mean).map(|(x, mean)| f64::from(*x) - mean).collect();
+        let away = away(frame, mean);
         for (row, a) in covariance.iter_mut().zip(&away) {
             row.iter_mut().zip(&away).for_each(|(sum, b)| *sum += a * b);
         }
@@ -158,7 +156,7 @@ mod tests {
         let mean = mean_of(&frames, 2);
         let white = whitening(&covariance(&frames, &mean), 2).unwrap();
         let distances = frames.iter().map(|frame| {
-            let away: Vec<f64> = frame.iter().zip(&mean).map(|(x, m)| f64::from(*x) - m).collect();
+            let away = away(frame, &mean);
             white.iter().map(|row| dot(row, &away).powi(2)).sum::<f64>() / 2.0
         });
         let spread = distances.sum::<f64>() / 400.0;

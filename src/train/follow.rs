@@ -24,6 +24,11 @@ const QUIET_STEPS: f64 = 10.0;
 /// Making rooms before the first step, and validating, take longer than a step.
 const SLOW: u32 = 10;
 
+/// The mean time of a step after the newest one; 0 before the first.
+pub fn running_mean(before: f64, newest: f64) -> f64 {
+    if before > 0.0 { before + NEWEST * (newest - before) } else { newest }
+}
+
 /// How a run stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunPhase {
@@ -143,8 +148,7 @@ impl RunStory {
             }
             TrainEvent::Step { learning_rate, metrics, secs, .. } => {
                 stage.step = at;
-                let old = stage.secs_per_step;
-                stage.secs_per_step = if old > 0.0 { old + NEWEST * (secs - old) } else { *secs };
+                stage.secs_per_step = running_mean(stage.secs_per_step, *secs);
                 push(&mut stage.terms, at, metrics);
                 stage.learning_rate.push(at, *learning_rate);
                 stage.speed.push(at, 1.0 / secs.max(1e-9));

@@ -13,7 +13,7 @@ use super::scenes::{MOST_SITUATIONS, SceneSituation, ValidationScene, to_millime
 use crate::geometry::{CameraPose, OrientationHistogram};
 use crate::model::heads::{GaussianOutput, Heads};
 use crate::model::odometry::pose_code::FramePose;
-use crate::scene::SceneTruth;
+use crate::scene::{SceneTruth, pooled_cell};
 
 /// What the heads read off a batch.
 pub(super) struct HeadReadings<'a> {
@@ -132,8 +132,7 @@ pub(super) fn token_colors(view: &ClipView, grid: usize) -> Vec<[u8; 3]> {
     let side = (view.rgb.len() / 3).isqrt();
     let mut sums = vec![([0u32; 3], 0u32); grid * grid];
     for (pixel, rgb) in view.rgb.chunks_exact(3).enumerate() {
-        let (row, column) = (pixel / side * grid / side, pixel % side * grid / side);
-        let (sum, count) = &mut sums[row * grid + column];
+        let (sum, count) = &mut sums[pooled_cell(pixel, side, grid)];
         *count += 1;
         for (total, &level) in sum.iter_mut().zip(rgb) {
             *total += u32::from(level);

@@ -133,18 +133,16 @@ pub fn sample_maker(
     config: &TrainConfig,
     model: &TrainedModel,
 ) -> Result<SampleMaker, TrainError> {
+    let data = DataConfig { seconds: config.joint.seconds, ..config.data };
+    let choice = ViewChoice::Spread { views: model.config.num_frames as usize };
     Ok(SampleMaker {
         clips: ClipMaker {
-            data: DataConfig { seconds: config.joint.seconds, ..config.data },
-            image_size: model.config.vision.image_size as u32,
-            grid: model.config.vision.grid(),
-            pooled_grid: model.config.token_grid(),
-            choice: ViewChoice::Spread { views: model.config.num_frames as usize },
             // Following the camera renders ten times the frames: only where it is asked for.
             spacing: (config.joint.camera == CameraSource::Estimated
                 || config.joint.geometry_cue == CueSource::Estimated)
                 .then_some(model.camera.config().spacing),
             questions: config.joint.situations,
+            ..ClipMaker::new(&model.config, data, choice)
         },
         model: model.config.clone(),
         network: model.network.clone(),

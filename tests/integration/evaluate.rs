@@ -2,10 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::num::NonZeroU32;
-
 use candle_core::Device;
-use loc3r::evaluate::{ClipOptions, ModelPredictor, Report, evaluate, held_out, prior_questions};
+use loc3r::evaluate::{ModelPredictor, Report, evaluate, held_out, prior_questions};
 use loc3r::model::{Loc3rModel, ModelConfig};
 use loc3r::synth::QuestionOptions;
 
@@ -14,13 +12,8 @@ const CLIPS: u64 = 3;
 fn report() -> Report {
     let model = Loc3rModel::random(&ModelConfig::tiny(), 5, &Device::Cpu).unwrap();
     let mut predictor = ModelPredictor::new(model);
-    let (frames, spacing, image_size) = predictor.sight();
-    let options = ClipOptions {
-        frames: NonZeroU32::new(frames).unwrap(),
-        image_size,
-        spacing,
-        questions: QuestionOptions { situations: 3, room_questions: 4, ..QuestionOptions::default() },
-    };
+    let questions = QuestionOptions { situations: 3, room_questions: 4, ..QuestionOptions::default() };
+    let options = predictor.clip_options(questions).unwrap();
     let prior = prior_questions(6, &options);
     let mut heard = Vec::new();
     let report =
