@@ -5,6 +5,8 @@ use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use candle_core::DType;
+
 use super::{ComputeDevice, ModelInfo, ModelSight, SessionError};
 use crate::geometry::ImageSize;
 use crate::model::sequence::VisualLayout;
@@ -54,6 +56,10 @@ pub(super) fn load(
 ) -> Result<(Box<dyn Engine>, ModelInfo), SessionError> {
     let (device, device_name) = super::device::choose(device)?;
     let model = Loc3rModel::load(folder, &device)?;
+    let device_name = match model.dtype() {
+        DType::F32 => device_name,
+        smaller => format!("{device_name}, {}", smaller.as_str()),
+    };
     let config = model.config();
     let frames = NonZeroU32::new(config.num_frames).ok_or_else(|| ModelError::Config {
         path: folder.join(crate::model::checkpoint::CONFIG_FILE),
@@ -67,8 +73,16 @@ pub(super) fn load(
         frames: frames.get(),
         image_size: config.vision.image_size as u32,
         notice: config.notice.clone(),
+        card: model_card(folder),
     };
     Ok((Box::new(Network { model, frames, video: None }), info))
+}
+
+/// The README of a checkpoint folder; a model without one is none the worse.
+fn model_card(folder: &Path) -> String {
+    const LONGEST: usize = 40_000;
+    let text = std::fs::read_to_string(folder.join("README.md")).unwrap_or_default();
+    text.chars().take(LONGEST).collect()
 }
 
 struct Network {

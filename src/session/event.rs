@@ -68,6 +68,9 @@ pub struct ModelInfo {
     pub image_size: u32,
     /// Sentence to show beside every answer ("preview quality", "random weights"); empty when none.
     pub notice: String,
+    /// Its model card (Markdown), empty when there is none; not written to logs.
+    #[serde(skip)]
+    pub card: String,
 }
 
 /// "What the model saw".

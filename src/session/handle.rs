@@ -294,6 +294,7 @@ mod tests {
                 frames: 3,
                 image_size: 1,
                 notice: String::new(),
+                card: String::new(),
             };
             Ok((Box::new(Actor { has_video: false, positions }), info))
         };

@@ -304,6 +304,7 @@ mod tests {
             frames: 4,
             image_size: 32,
             notice: String::new(),
+            card: String::new(),
         }
     }
 

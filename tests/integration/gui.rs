@@ -146,6 +146,7 @@ fn write_session(folder: &Path, clip: &Path) -> PathBuf {
                 frames: 4,
                 image_size: 64,
                 notice: String::new(),
+                card: String::new(),
             },
         },
         SessionEvent::VideoOpened {

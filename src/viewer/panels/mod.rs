@@ -15,6 +15,7 @@
 mod chart;
 mod help;
 mod layers;
+mod model_card;
 mod question;
 mod rooms;
 mod sight;

@@ -2,6 +2,7 @@
 
 use bevy_egui::egui::{Align, Label, Layout, RichText, TextStyle, Ui, vec2};
 
+use super::model_card::model_ui;
 use super::question::stage_name;
 use crate::session::{Activity, SessionState, Severity, StatusMessage, Timing};
 use crate::viewer::action::ViewerAction;
@@ -29,17 +30,7 @@ fn small(text: impl Into<String>) -> RichText {
 
 fn model(ui: &mut Ui, session: &SessionState) {
     match &session.model {
-        Some(model) => {
-            let millions = model.parameters as f64 / 1e6;
-            ui.label(small(&model.name).strong()).on_hover_text(format!(
-                "{millions:.1} M weights, {} frames of {} × {} pixels\n{}",
-                model.frames,
-                model.image_size,
-                model.image_size,
-                model.folder.display()
-            ));
-            ui.label(theme::weak(&model.device));
-        }
+        Some(model) => model_ui(ui, model),
         None => {
             ui.label(theme::weak("no model"));
         }

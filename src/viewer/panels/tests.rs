@@ -31,6 +31,7 @@ fn ready_session() -> SessionState {
             frames: 16,
             image_size: 128,
             notice: "preview quality".to_owned(),
+            card: "# test model\nTrained on nothing.".to_owned(),
         }),
         layout: Some(Arc::new(SceneLayout::default())),
         ..SessionState::default()
@@ -317,4 +318,16 @@ fn the_transport_steps_and_plays() {
     bar.get_by_label("▶").click();
     bar.run();
     assert_eq!(bar.state().actions, [ViewerAction::Step(1), ViewerAction::TogglePlay]);
+}
+
+#[test]
+fn the_name_of_the_model_opens_its_card() {
+    let session = ready_session();
+    let mut bar = Harness::new_ui(move |ui| model_card::model_ui(ui, session.model.as_ref().unwrap()));
+    assert!(bar.query_by_label_contains("Trained on nothing").is_none());
+    bar.get_by_label("test model").click();
+    bar.run();
+    bar.get_by_label_contains("Trained on nothing");
+    bar.get_by_label("1.00 million");
+    bar.get_by_label("preview quality");
 }
