@@ -8,7 +8,7 @@
 //! | 0 values | [`geometry`], [`worker`] |
 //! | 1 nouns | [`video`], [`scene`], [`qa`] |
 //! | 2 capabilities | [`model`], [`dataset`], [`synth`] |
-//! | 3 jobs | [`train`], [`evaluate`], [`session`], [`recording`] |
+//! | 3 jobs | [`train`], [`evaluate`], [`parity`], [`session`], [`recording`] |
 //! | 4 fronts | `viewer`, [`cli`] |
 //!
 //! Data flow: a video's sampled frames go through `model` on the thread owned by
@@ -21,6 +21,7 @@ pub mod dataset;
 pub mod evaluate;
 pub mod geometry;
 pub mod model;
+pub mod parity;
 pub mod qa;
 pub mod recording;
 pub mod scene;

@@ -8,7 +8,8 @@ use candle_core::{DType, Device};
 
 use super::output;
 use crate::geometry::ImageSize;
-use crate::model::checkpoint::{CONFIG_FILE, Checkpoint};
+use crate::model::checkpoint::{CONFIG_FILE, Checkpoint, memory_plans};
+use crate::model::memory_plan::{free_memory, gigabytes};
 use crate::synth::{LoadedScene, Room, read_scene_file};
 use crate::video::{self, VideoInfo};
 
@@ -20,11 +21,14 @@ pub(super) struct InspectArgs {
     /// Print one JSON object instead of text.
     #[arg(long)]
     json: bool,
+    /// List what became of every tensor of a checkpoint.
+    #[arg(long)]
+    tensors: bool,
 }
 
 pub(super) fn run(args: InspectArgs) -> anyhow::Result<ExitCode> {
     let text = match Kind::of(&args.path) {
-        Kind::Checkpoint => inspect_checkpoint(&args.path, args.json)?,
+        Kind::Checkpoint => inspect_checkpoint(&args)?,
         Kind::Scene => inspect_scene(&args.path, args.json)?,
         Kind::Video => inspect_video(&args.path, args.json)?,
     };
@@ -55,16 +59,20 @@ impl Kind {
 }
 
 /// Loads a checkpoint completely: what is printed is known to fit.
-fn inspect_checkpoint(folder: &Path, json: bool) -> anyhow::Result<String> {
+fn inspect_checkpoint(args: &InspectArgs) -> anyhow::Result<String> {
+    let folder = &args.path;
     let checkpoint = Checkpoint::load(folder, DType::F32, &Device::Cpu)?;
     let (config, report) = (&checkpoint.config, &checkpoint.report);
     let mut tensors: BTreeMap<&str, usize> = BTreeMap::new();
     for name in &report.used {
         *tensors.entry(name.split('.').next().unwrap_or(name)).or_default() += 1;
     }
-    if json {
+    let plans = memory_plans(folder)?;
+    if args.json {
+        let memory: BTreeMap<&str, _> = plans.iter().map(|(dtype, plan)| (dtype.as_str(), plan)).collect();
         let facts = serde_json::json!({
-            "folder": folder, "parameters": report.parameters, "tensors": tensors, "config": config,
+            "folder": folder, "parameters": report.parameters, "tensors": tensors, "memory_bytes": memory,
+            "config": config,
         });
         return Ok(serde_json::to_string_pretty(&facts)?);
     }
@@ -89,12 +97,28 @@ fn inspect_checkpoint(folder: &Path, json: bool) -> anyhow::Result<String> {
             format!("clips farther than {:.2} from the training rooms are remarked on", known.limit),
         );
     }
+    let free = free_memory(&Device::Cpu);
+    for (dtype, plan) in &plans {
+        let fits = match free {
+            Some(free) if plan.total() > free => format!("; only {} are free here", gigabytes(free)),
+            Some(free) => format!("; {} are free here", gigabytes(free)),
+            None => String::new(),
+        };
+        fact("memory", format!("as {}: {plan}{fits}", dtype.as_str()));
+    }
     fact("vocabulary", format!("{} entries", language.vocab_size));
     for (part, count) in &tensors {
         fact("tensors", format!("{count} in {part}"));
     }
     if !report.ignored.is_empty() {
         fact("unused", format!("{} tensors", report.ignored.len()));
+    }
+    if args.tensors {
+        for (fate, names) in [("used", &report.used), ("unused", &report.ignored)] {
+            for name in names {
+                fact(fate, name.clone());
+            }
+        }
     }
     Ok(lines.join("\n"))
 }

@@ -4,11 +4,13 @@ mod ablation;
 mod ask;
 mod bench;
 mod conversation;
+mod convert;
 mod curves;
 mod evaluate;
 mod export;
 mod inspect;
 mod output;
+mod parity;
 mod picture;
 mod places;
 mod progress;
@@ -57,6 +59,8 @@ enum Command {
     Train(train::TrainArgs),
     Evaluate(evaluate::EvaluateArgs),
     Bench(bench::BenchArgs),
+    Parity(parity::ParityArgs),
+    Convert(convert::ConvertArgs),
 }
 
 /// Parses the command line, runs it and reports errors: 0 success, 1 the job
@@ -74,6 +78,8 @@ pub fn main() -> ExitCode {
         Command::Evaluate(args) => evaluate::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Parity(args) => parity::run(args),
+        Command::Convert(args) => convert::run(args),
     };
     match outcome {
         Ok(code) => code,

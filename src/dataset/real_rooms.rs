@@ -138,17 +138,14 @@ fn bounds(object: &RawObject, floor: f64) -> Result<OrientedBox, String> {
     }
     let axis = |k: usize| &object.normalized_axes[3 * k..3 * k + 3];
     let upright = (0..3).find(|&k| axis(k)[2].abs() > UPRIGHT);
-    let (center, size, yaw) = match upright {
-        Some(up) => {
-            let (a, b) = ((up + 1) % 3, (up + 2) % 3);
-            let size = [object.axes_lengths[a], object.axes_lengths[b], object.axes_lengths[up]];
-            (object.centroid, size, axis(a)[1].atan2(axis(a)[0]))
-        }
-        None => {
-            let (low, high) = (object.min, object.max);
-            let center = std::array::from_fn(|k| 0.5 * (low[k] + high[k]));
-            (center, std::array::from_fn(|k| high[k] - low[k]), 0.0)
-        }
+    let (center, size, yaw) = if let Some(up) = upright {
+        let (a, b) = ((up + 1) % 3, (up + 2) % 3);
+        let size = [object.axes_lengths[a], object.axes_lengths[b], object.axes_lengths[up]];
+        (object.centroid, size, axis(a)[1].atan2(axis(a)[0]))
+    } else {
+        let (low, high) = (object.min, object.max);
+        let center = std::array::from_fn(|k| 0.5 * (low[k] + high[k]));
+        (center, std::array::from_fn(|k| high[k] - low[k]), 0.0)
     };
     let [x, y, z] = center;
     Ok(OrientedBox {

@@ -1,21 +1,19 @@
-//! Checkpoint folders: `config.json`, `tokenizer.json` and `model.safetensors` (or
-//! shards with `model.safetensors.index.json`). Every tensor is accounted for; nothing
-//! loads half.
+//! Checkpoint folders: `config.json`, `tokenizer.json` and weights
+//! ([`super::weight_files`]). Every tensor is accounted for; nothing loads half.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use candle_core::safetensors::{Load as _, MmapedSafetensors};
 use candle_core::{DType, Device, Shape, Tensor};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
-use rayon::prelude::*;
-use safetensors::tensor::{Dtype, TensorView};
 
 use super::config::ModelConfig;
-use super::published::{canonical_name, config_from_published, heads_by_shape, is_ignored};
+use super::memory_plan::{MemoryPlan, free_memory, shortage};
+use super::published::{config_from_published, is_ignored};
 use super::tokenizer::TextTokenizer;
+use super::weight_files::WeightFiles;
 use super::{ModelError, Network, camera, network};
 
 /// File names inside a checkpoint folder.
@@ -24,7 +22,6 @@ pub const CONFIG_FILE: &str = "config.json";
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
 /// See [`CONFIG_FILE`].
 pub const WEIGHTS_FILE: &str = "model.safetensors";
-const INDEX_FILE: &str = "model.safetensors.index.json";
 
 /// Names listed of each kind of problem before "and n more".
 const LISTED: usize = 5;
@@ -95,6 +92,11 @@ impl Checkpoint {
         let mut files = WeightFiles::open(folder)?;
         let mut config = read_config(folder, &files)?;
         files.adopt_heads(&mut config);
+        // Refused before the system ends the program.
+        let plan = MemoryPlan::new(&config, &files.counts(&config), dtype);
+        if let Some(reason) = free_memory(device).and_then(|free| shortage(&plan, free)) {
+            return Err(ModelError::Memory { path: folder.to_owned(), reason });
+        }
         let tokenizer = TextTokenizer::load(&folder.join(TOKENIZER_FILE), config.language.vocab_size)?;
         if config.tokenizer_entries != 0 && config.tokenizer_entries != tokenizer.entries() {
             return Err(ModelError::Tokenizer {
@@ -116,6 +118,18 @@ impl Checkpoint {
             Some(reason) => Err(ModelError::Weights { path: source.files.location.clone(), reason }),
         }
     }
+}
+
+/// What a checkpoint folder takes as f32 and as bf16; nothing is loaded.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn memory_plans(folder: &Path) -> Result<[(DType, MemoryPlan); 2], ModelError> {
+    let mut files = WeightFiles::open(folder)?;
+    let mut config = read_config(folder, &files)?;
+    files.adopt_heads(&mut config);
+    let weights = files.counts(&config);
+    Ok([DType::F32, DType::BF16].map(|dtype| (dtype, MemoryPlan::new(&config, &weights, dtype))))
 }
 
 /// Writes a checkpoint folder; `tensors` by their published names, stored as `dtype`.
@@ -153,7 +167,7 @@ pub fn save(
 
 /// Reads `config.json`, ours or a published one; the rows of the embedding table are
 /// those of the tensor.
-fn read_config(folder: &Path, files: &WeightFiles) -> Result<ModelConfig, ModelError> {
+pub(super) fn read_config(folder: &Path, files: &WeightFiles) -> Result<ModelConfig, ModelError> {
     let path = folder.join(CONFIG_FILE);
     let fail = |reason: String| ModelError::Config { path: path.clone(), reason };
     let bytes = std::fs::read(&path).map_err(|error| fail(error.to_string()))?;
@@ -168,103 +182,6 @@ fn read_config(folder: &Path, files: &WeightFiles) -> Result<ModelConfig, ModelE
         config.language.vocab_size = rows;
     }
     Ok(config)
-}
-
-/// Where a tensor lives.
-#[derive(Debug, Clone)]
-struct Place {
-    file: usize,
-    name: String,
-    shape: Vec<usize>,
-}
-
-/// The weight files of a folder with all their tensors by canonical name.
-struct WeightFiles {
-    /// The file, or the folder of the shards, for messages.
-    location: PathBuf,
-    maps: Vec<MmapedSafetensors>,
-    places: BTreeMap<String, Place>,
-}
-
-impl WeightFiles {
-    fn open(folder: &Path) -> Result<Self, ModelError> {
-        let paths = weight_paths(folder)?;
-        let location = match paths.as_slice() {
-            [single] => single.clone(),
-            _ => folder.to_owned(),
-        };
-        let mut files = Self { location, maps: Vec::new(), places: BTreeMap::new() };
-        for path in paths {
-            files.add(&path)?;
-        }
-        Ok(files)
-    }
-
-    fn add(&mut self, path: &Path) -> Result<(), ModelError> {
-        let fail = |reason: String| ModelError::Weights { path: path.to_owned(), reason };
-        #[expect(unsafe_code, reason = "a memory map is the only way to read 15 GB of weights once")]
-        // SAFETY: the map is read only; a file that another program changes meanwhile
-        // gives wrong numbers, which the check for NaN and the shapes bound.
-        let map = unsafe { MmapedSafetensors::new(path) }
-            .map_err(|error| fail(format!("cannot be read: {error}")))?;
-        let file = self.maps.len();
-        for (name, view) in map.tensors() {
-            let place = Place { file, name: name.clone(), shape: view.shape().to_vec() };
-            if let Some(other) = self.places.insert(canonical_name(&name), place) {
-                return Err(fail(format!("{name} and {} are the same tensor of the network", other.name)));
-            }
-        }
-        self.maps.push(map);
-        Ok(())
-    }
-
-    /// Finds Loc3R's layers under unknown names, and their hidden widths under any.
-    fn adopt_heads(&mut self, config: &mut ModelConfig) {
-        let shapes = self.places.iter().map(|(name, place)| (name.clone(), place.shape.clone())).collect();
-        for (old, new) in heads_by_shape(&shapes, config.language.hidden_size, config.camera_token_dim) {
-            if let Some(place) = self.places.remove(&old) {
-                self.places.insert(new, place);
-            }
-        }
-        let hidden = |name: &str| self.shape(name).and_then(|shape| shape.first().copied());
-        config.heads.hidden_size = hidden("model.f_pos.0.weight").or(config.heads.hidden_size);
-        config.camera_hidden_size = hidden("model.f_cam.0.weight").or(config.camera_hidden_size);
-    }
-
-    fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.places.get(name).map(|place| place.shape.as_slice())
-    }
-}
-
-/// The files named by the index, or the single file.
-fn weight_paths(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
-    let index = folder.join(INDEX_FILE);
-    if !index.exists() {
-        let single = folder.join(WEIGHTS_FILE);
-        if single.exists() {
-            return Ok(vec![single]);
-        }
-        let reason = format!(
-            "there is no {WEIGHTS_FILE}; a checkpoint folder holds {CONFIG_FILE}, {TOKENIZER_FILE} and {WEIGHTS_FILE}"
-        );
-        return Err(ModelError::Folder { path: folder.to_owned(), reason });
-    }
-    let fail = |reason: String| ModelError::Weights { path: index.clone(), reason };
-    let bytes = std::fs::read(&index).map_err(|error| fail(error.to_string()))?;
-    let json: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| fail(error.to_string()))?;
-    let Some(map) = json.get("weight_map").and_then(serde_json::Value::as_object) else {
-        return Err(fail("it has no weight_map".to_owned()));
-    };
-    let names: BTreeSet<&str> = map.values().filter_map(serde_json::Value::as_str).collect();
-    for name in &names {
-        if Path::new(name).components().count() != 1 || !name.ends_with(".safetensors") {
-            return Err(fail(format!("{name:?} is not the name of a safetensors file in this folder")));
-        }
-        if !folder.join(name).exists() {
-            return Err(fail(format!("{name} is missing; download all shards")));
-        }
-    }
-    Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
 /// Gives tensors to a [`VarBuilder`] and writes down what it was asked for. A tensor
@@ -321,12 +238,11 @@ impl CheckpointSource {
             self.locked().wrong_shape.push(problem);
             return Ok(None);
         }
-        let view = self.files.maps[place.file].get(&place.name)?;
-        if !is_finite(&view) {
+        let Some(tensor) = self.files.read(place, device)? else {
             self.locked().not_finite.push(name.to_owned());
             return Ok(None);
-        }
-        let tensor = view.load(device)?.to_dtype(dtype)?;
+        };
+        let tensor = tensor.to_dtype(dtype)?;
         let mut report = self.locked();
         report.parameters += tensor.elem_count() as u64;
         report.used.push(name.to_owned());
@@ -356,21 +272,5 @@ impl SimpleBackend for CheckpointSource {
 
     fn contains_tensor(&self, name: &str) -> bool {
         self.files.places.contains_key(name)
-    }
-}
-
-/// Whether no number has all exponent bits set.
-fn is_finite(view: &TensorView<'_>) -> bool {
-    let halves = |exponent: u16| {
-        view.data().par_chunks_exact(2).all(|b| u16::from_le_bytes([b[0], b[1]]) & exponent != exponent)
-    };
-    match view.dtype() {
-        Dtype::F16 => halves(0x7c00),
-        Dtype::BF16 => halves(0x7f80),
-        Dtype::F32 => view
-            .data()
-            .par_chunks_exact(4)
-            .all(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) & 0x7f80_0000 != 0x7f80_0000),
-        _ => true,
     }
 }

@@ -17,6 +17,7 @@ use super::footage::{Footage, check_clip};
 use super::generation::generate;
 use super::geometry_cue::{cue_codes, pooled_points};
 use super::heads::Heads;
+use super::memory_plan::free_memory;
 use super::network::{CAMERA_PREFIX, SeededVariables};
 use super::prompt::{FrameTimes, PromptQuestion, PromptText};
 use super::qwen2::{HiddenStates, KvCache, PassOptions};
@@ -29,7 +30,7 @@ use crate::scene::{CameraEstimate, Layout, LayoutToken, PointCloud};
 use crate::video::{FrameIndex, FrameSpacing};
 
 /// Rows of one prefill step: bounds the memory of attention and the wait for a cancel.
-const PREFILL_CHUNK: usize = 512;
+pub(super) const PREFILL_CHUNK: usize = 512;
 
 /// Texts with more than this many bytes per token of the longest sequence are refused
 /// before they are tokenised.
@@ -83,12 +84,16 @@ pub struct Loc3rModel {
 }
 
 impl Loc3rModel {
-    /// Loads a checkpoint folder in f32.
+    /// Loads a checkpoint folder: in f32, on a graphics card in bf16 where f32 does not fit
+    /// its memory; see [`Self::dtype`].
     ///
     /// # Errors
     /// When a file cannot be read or does not fit; the message names file and tensor.
     pub fn load(folder: &Path, device: &Device) -> Result<Self, ModelError> {
-        Self::load_as(folder, DType::F32, device)
+        let [(full, plan), (half, _)] = checkpoint::memory_plans(folder)?;
+        let free = if device.is_cpu() { None } else { free_memory(device) };
+        let is_short = free.is_some_and(|free| plan.total() > free);
+        Self::load_as(folder, if is_short { half } else { full }, device)
     }
 
     /// Loads a checkpoint folder with weights of type `dtype`.
@@ -146,6 +151,11 @@ impl Loc3rModel {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         Self { id, config, network, camera, tokenizer, parameters, dtype, device: device.clone() }
+    }
+
+    /// Type of the numbers it computes with.
+    pub fn dtype(&self) -> DType {
+        self.dtype
     }
 
     /// Sizes and choices.

@@ -10,6 +10,7 @@
 pub mod camera;
 pub mod checkpoint;
 pub mod config;
+pub mod convert;
 pub mod cut3r;
 mod exchange;
 pub mod familiarity;
@@ -19,17 +20,21 @@ pub mod geometry_cue;
 pub mod heads;
 pub mod layers;
 mod loc3r_model;
+pub mod memory_plan;
 pub mod network;
 pub mod odometry;
 pub mod ops;
+mod pickle;
 pub mod preprocess;
 pub mod projector;
 pub mod prompt;
+mod pth;
 mod published;
 pub mod qwen2;
 pub mod sequence;
 pub mod siglip;
 pub mod tokenizer;
+mod weight_files;
 
 use std::path::PathBuf;
 
@@ -80,6 +85,14 @@ pub enum ModelError {
         /// The file, or the folder of the shards.
         path: PathBuf,
         /// Which tensors.
+        reason: String,
+    },
+    /// The model is larger than the device's memory.
+    #[error("{path} does not fit: {reason}")]
+    Memory {
+        /// The folder.
+        path: PathBuf,
+        /// What it needs, what is free, what to do.
         reason: String,
     },
     /// A file cannot be written.

@@ -22,6 +22,9 @@ use super::siglip::SiglipTower;
 /// Prefix of the camera encoder's tensors.
 pub const CAMERA_PREFIX: &str = "camera_encoder";
 
+/// Prefix of the vision tower's tensors.
+pub const VISION_PREFIX: &str = "model.vision_tower";
+
 /// Prefix of the tensors that tell what clips must look like.
 pub const FAMILIARITY_PREFIX: &str = "familiarity";
 

@@ -46,6 +46,14 @@ pub(super) fn is_ignored(name: &str, config: &ModelConfig) -> bool {
             .is_some_and(|layer| layer >= config.vision.layers() && layer < config.vision.num_hidden_layers);
         return deleted_layer || rest.starts_with("post_layernorm.") || rest.starts_with("head.");
     }
+    if let Some(rest) = name.strip_prefix("camera_encoder.") {
+        // Ray maps are another input of CUT3R, masks belong to its training; files of its DPT
+        // heads hold some tensors twice, and a unit that is never called.
+        let unused = ["patch_embed_ray_map.", "enc_blocks_ray_map.", "enc_norm_ray_map.", "masked_"];
+        let twice = (1..5).any(|layer| rest.contains(&format!(".scratch.layer{layer}_rn.")));
+        let uncalled = rest.contains(".scratch.refinenet4.resConfUnit1.");
+        return twice || uncalled || unused.iter().any(|part| rest.starts_with(part));
+    }
     let tied_output = name == "lm_head.weight" && config.language.tie_word_embeddings;
     let unused_newline = name == "model.image_newline";
     tied_output || unused_newline || name.ends_with("rotary_emb.inv_freq") || name.ends_with("position_ids")

@@ -12,6 +12,9 @@ use super::config::SiglipConfig;
 use super::layers::{LayerNorm, Linear, gelu_mlp, linear};
 use super::ops::{self, AttentionMask, Gelu, HeadCounts};
 
+/// Frames of one pass of [`SiglipTower::forward_in_chunks`].
+pub(super) const CHUNK: usize = 8;
+
 /// Patch embedding, learned positions and pre-norm transformer layers.
 #[derive(Debug, Clone)]
 pub struct SiglipTower {
@@ -76,8 +79,6 @@ impl SiglipTower {
         pixels: &Tensor,
         progress: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) -> Result<Option<Tensor>> {
-        /// Frames of one pass.
-        const CHUNK: usize = 8;
         let total = pixels.dim(0)?;
         let mut features = Vec::new();
         for start in (0..total).step_by(CHUNK) {

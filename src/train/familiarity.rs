@@ -86,7 +86,9 @@ fn mean_of(frames: &[Vec<f32>], width: usize) -> Vec<f64> {
     for frame in frames {
         mean.iter_mut().zip(frame).for_each(|(sum, x)| *sum += f64::from(*x));
     }
-    mean.iter_mut().for_each(|sum| *sum /= frames.len().max(1) as f64);
+    for sum in &mut mean {
+        *sum /= frames.len().max(1) as f64;
+    }
     mean
 }
 
@@ -128,13 +130,15 @@ fn whitening(covariance: &[Vec<f64>], width: usize) -> Result<Vec<Vec<f64>>, Tra
             }
         }
     }
-    let mut inverse = vec![vec![0.0; width]; width];
-    for column in 0..width {
-        for row in column..width {
-            let unit = if row == column { 1.0 } else { 0.0 };
-            let known: f64 = (column..row).map(|k| lower[row][k] * inverse[k][column]).sum();
-            inverse[row][column] = (unit - known) / lower[row][row];
-        }
+    // Row by row: the inverse of a lower triangle is one, too.
+    let mut inverse: Vec<Vec<f64>> = Vec::with_capacity(width);
+    for (at, row) in lower.iter().enumerate() {
+        let known = |column: usize| (column..at).map(|k| row[k] * inverse[k][column]).sum::<f64>();
+        let unit = |column: usize| if column == at { 1.0 } else { 0.0 };
+        let solved =
+            (0..width).map(|column| if column > at { 0.0 } else { (unit(column) - known(column)) / row[at] });
+        let solved = solved.collect();
+        inverse.push(solved);
     }
     Ok(inverse)
 }

@@ -30,6 +30,11 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
         &["geometry", "worker", "video", "scene", "qa", "model", "dataset", "synth"],
         &["candle_core"],
     ),
+    (
+        "parity",
+        &["geometry", "model", "train", "evaluate"],
+        &["candle_core", "candle_nn", "safetensors", "image"],
+    ),
     ("session", &["geometry", "worker", "video", "scene", "qa", "model"], &["candle_core", "crossbeam"]),
     (
         "recording",

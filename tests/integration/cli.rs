@@ -112,6 +112,11 @@ fn inspect_tells_about_a_checkpoint() {
     assert!(text.contains("tiny") && text.contains("4 frames of 32 x 32 pixels"), "{text}");
     let json: Value = serde_json::from_str(&workshop.run(&["inspect", "model", "--json"]).success()).unwrap();
     assert!(json["parameters"].as_u64().unwrap() > 1000);
+    // What it takes is told before anybody loads it.
+    assert!(text.contains("as f32:") && text.contains("are free here"), "{text}");
+    assert!(json["memory_bytes"]["bf16"]["keys_and_values"].as_u64().unwrap() > 0);
+    let text = workshop.run(&["inspect", "model", "--tensors"]).success();
+    assert!(text.contains("used        model.embed_tokens.weight"), "{text}");
 }
 
 #[test]

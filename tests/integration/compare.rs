@@ -1,7 +1,5 @@
 //! Comparisons from the command line: the ablation, and real rooms given as boxes.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use serde_json::Value;
 
 use crate::checkpoints::Workshop;

@@ -5,16 +5,13 @@ mod bad_input;
 mod checkpoints;
 mod cli;
 mod compare;
-mod cut3r_parity;
 mod evaluate;
-mod golden;
 #[cfg(feature = "viewer")]
 mod gui;
 mod model;
-mod model_parity;
-mod model_preprocess;
 mod odometry;
-mod ops;
+mod parity;
+mod published;
 #[cfg(feature = "rerun")]
 mod recording;
 mod session;

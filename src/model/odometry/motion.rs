@@ -68,6 +68,7 @@ impl Motion {
     }
 
     /// The motion followed by a small turn (rotation vector) and shift.
+    #[must_use]
     pub fn moved(&self, step: [f64; 6]) -> Self {
         let turn = DMat3::from_quat(DQuat::from_scaled_axis(DVec3::new(step[0], step[1], step[2])));
         Self {

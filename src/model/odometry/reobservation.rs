@@ -112,11 +112,11 @@ fn measure(
         return None;
     }
     let normal = normal_equations(&sightings, focal, &gait, &motion);
-    Some((planar_step(&motion, from.up), covariance(&motion, normal.matrix, from.up)?))
+    Some((planar_step(&motion, from.up), covariance(&motion, &normal.matrix, from.up)?))
 }
 
 /// Covariance of the planar step of a motion whose own information is given.
-fn covariance(motion: &Motion, information: [[f64; 6]; 6], up: Vec3) -> Option<[[f64; 3]; 3]> {
+fn covariance(motion: &Motion, information: &[[f64; 6]; 6], up: Vec3) -> Option<[[f64; 3]; 3]> {
     const STEP: f64 = 1e-3;
     let base = planar_step(motion, up);
     let slopes: [[f64; 6]; 3] = transposed(std::array::from_fn(|k| {
@@ -128,7 +128,7 @@ fn covariance(motion: &Motion, information: [[f64; 6]; 6], up: Vec3) -> Option<[
     }));
     let mut covariance = [[0.0; 3]; 3];
     for j in 0..3 {
-        let spread = solve(information, slopes[j])?;
+        let spread = solve(*information, slopes[j])?;
         for i in 0..3 {
             covariance[i][j] = SHARED_ERROR * (0..6).map(|k| slopes[i][k] * spread[k]).sum::<f64>();
         }
