@@ -1,7 +1,7 @@
 //! The model in use: its name in the bar, its essentials and its card behind it.
 
 use bevy_egui::egui::containers::menu::MenuButton;
-use bevy_egui::egui::{Grid, RichText, ScrollArea, TextStyle, Ui, vec2};
+use bevy_egui::egui::{Align, Grid, Label, Layout, RichText, ScrollArea, TextStyle, Ui, vec2};
 
 use super::top_bar::stays_open;
 use crate::session::ModelInfo;
@@ -50,6 +50,9 @@ fn card(ui: &mut Ui, text: &str) {
         return;
     }
     ScrollArea::both().max_height(CARD_HEIGHT).auto_shrink([false, true]).show(ui, |ui| {
-        ui.monospace(RichText::new(text).text_style(TextStyle::Small).monospace());
+        // Tables keep their columns: lines neither wrap nor are stretched to the width.
+        ui.with_layout(Layout::top_down(Align::Min), |ui| {
+            ui.add(Label::new(RichText::new(text).text_style(TextStyle::Small).monospace()).extend());
+        });
     });
 }
