@@ -1,5 +1,5 @@
 //! Checkpoint folders: `config.json`, `tokenizer.json` and weights
-//! ([`super::weight_files`]). Every tensor is accounted for; nothing loads half.
+//! (`weight_files`). Every tensor is accounted for; nothing loads half.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;

@@ -71,7 +71,7 @@ impl SiglipTower {
         Ok(states)
     }
 
-    /// [`Module::forward`] a few frames at a time, cut from the graph: bounds the memory.
+    /// `forward` a few frames at a time, cut from the graph: bounds the memory.
     /// `progress` hears how many frames are done, before each pass and at the end; `None`
     /// when it breaks.
     pub fn forward_in_chunks(

@@ -21,7 +21,7 @@ pub struct DenseBatch {
     pub pixels: Tensor,
     /// Category class per cell, (F n) i64.
     pub category: Tensor,
-    /// How much the category of a cell counts, (F n); see [`cell_weights`].
+    /// How much the category of a cell counts, (F n); see `cell_weights`.
     pub category_weight: Tensor,
     /// Colour class per cell, (F n) i64; [`IGNORED_LABEL`] where none applies.
     pub color: Tensor,

@@ -7,7 +7,7 @@
 //! θ -= lr (m / (1-β₁ᵗ) / (√(v / (1-β₂ᵗ)) + ε) + λθ).
 //! Moments are f32. On the CPU, f32 parameters take the step in one parallel
 //! pass; elsewhere it is composed of tensor operations. The matrices of
-//! hidden layers can take orthogonalised steps instead ([`muon`]).
+//! hidden layers can take orthogonalised steps instead (`muon`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
