@@ -4,9 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use candle_core::DType;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::output;
+use super::output::{self, Counter};
 use crate::model::convert::convert;
 use crate::model::memory_plan::gigabytes;
 
@@ -41,15 +40,13 @@ pub(super) fn run(args: ConvertArgs) -> anyhow::Result<ExitCode> {
         Numbers::F16 => DType::F16,
         Numbers::Bf16 => DType::BF16,
     });
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(5));
-    if let Ok(style) = ProgressStyle::with_template("convert {wide_bar} {pos}/{len} tensors {eta}") {
-        bar.set_style(style);
-    }
+    let mut bar = None;
     let converted = convert(&args.from, &args.out, dtype, &mut |done, total| {
-        bar.set_length(total as u64);
-        bar.set_position(done as u64);
+        bar.get_or_insert_with(|| Counter::start("tensors", total)).set(done);
     })?;
-    bar.finish_and_clear();
+    if let Some(bar) = bar {
+        bar.clear();
+    }
     output::result(&format!(
         "{}: {} tensors, {}, read back; {} tensors that nothing needs were left out",
         args.out.display(),

@@ -89,9 +89,7 @@ impl Checkpoint {
     /// # Errors
     /// When a file cannot be read, or the parts do not fit; the message names file and tensor.
     pub fn load(folder: &Path, dtype: DType, device: &Device) -> Result<Self, ModelError> {
-        let mut files = WeightFiles::open(folder)?;
-        let mut config = read_config(folder, &files)?;
-        files.adopt_heads(&mut config);
+        let (files, config) = open(folder)?;
         // Refused before the system ends the program.
         let plan = MemoryPlan::new(&config, &files.counts(&config), dtype);
         if let Some(reason) = free_memory(device).and_then(|free| shortage(&plan, free)) {
@@ -125,9 +123,7 @@ impl Checkpoint {
 /// # Errors
 /// When a file cannot be read.
 pub fn memory_plans(folder: &Path) -> Result<[(DType, MemoryPlan); 2], ModelError> {
-    let mut files = WeightFiles::open(folder)?;
-    let mut config = read_config(folder, &files)?;
-    files.adopt_heads(&mut config);
+    let (files, config) = open(folder)?;
     let weights = files.counts(&config);
     Ok([DType::F32, DType::BF16].map(|dtype| (dtype, MemoryPlan::new(&config, &weights, dtype))))
 }
@@ -165,9 +161,17 @@ pub fn save(
     std::fs::rename(&partial, &path).map_err(|error| write_error(&path, error.to_string()))
 }
 
+/// The weight files of a folder with the configuration that fits them; no tensor is read.
+pub(super) fn open(folder: &Path) -> Result<(WeightFiles, ModelConfig), ModelError> {
+    let mut files = WeightFiles::open(folder)?;
+    let mut config = read_config(folder, &files)?;
+    files.adopt_heads(&mut config);
+    Ok((files, config))
+}
+
 /// Reads `config.json`, ours or a published one; the rows of the embedding table are
 /// those of the tensor.
-pub(super) fn read_config(folder: &Path, files: &WeightFiles) -> Result<ModelConfig, ModelError> {
+fn read_config(folder: &Path, files: &WeightFiles) -> Result<ModelConfig, ModelError> {
     let path = folder.join(CONFIG_FILE);
     let fail = |reason: String| ModelError::Config { path: path.clone(), reason };
     let bytes = std::fs::read(&path).map_err(|error| fail(error.to_string()))?;

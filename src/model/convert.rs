@@ -12,7 +12,7 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::{Dtype, View};
 
 use super::ModelError;
-use super::checkpoint::{CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE, read_config};
+use super::checkpoint::{CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE, open};
 use super::published::is_ignored;
 use super::tokenizer::TextTokenizer;
 use super::weight_files::{Place, WeightFiles};
@@ -45,9 +45,7 @@ pub fn convert(
     if to.join(CONFIG_FILE).exists() || to.join(WEIGHTS_FILE).exists() {
         return Err(write_error("it holds a checkpoint already".to_owned()));
     }
-    let mut files = WeightFiles::open(from)?;
-    let mut config = read_config(from, &files)?;
-    files.adopt_heads(&mut config);
+    let (files, mut config) = open(from)?;
     let tokenizer = TextTokenizer::load(&from.join(TOKENIZER_FILE), config.language.vocab_size)?;
     config.tokenizer_entries = tokenizer.entries();
     let (unused, used): (Vec<_>, Vec<_>) =

@@ -90,9 +90,11 @@ impl Loc3rModel {
     /// # Errors
     /// When a file cannot be read or does not fit; the message names file and tensor.
     pub fn load(folder: &Path, device: &Device) -> Result<Self, ModelError> {
+        if device.is_cpu() {
+            return Self::load_as(folder, DType::F32, device);
+        }
         let [(full, plan), (half, _)] = checkpoint::memory_plans(folder)?;
-        let free = if device.is_cpu() { None } else { free_memory(device) };
-        let is_short = free.is_some_and(|free| plan.total() > free);
+        let is_short = free_memory(device).is_some_and(|free| plan.total() > free);
         Self::load_as(folder, if is_short { half } else { full }, device)
     }
 

@@ -96,7 +96,7 @@ impl Fixture {
     }
 
     fn load(&self, suffix: &str) -> Result<HashMap<String, Tensor>, ParityError> {
-        let path = self.folder.join(format!("{}.{suffix}", self.name));
+        let path = self.path(&format!("{}.{suffix}", self.name));
         candle_core::safetensors::load(&path, &Device::Cpu)
             .map_err(|error| ParityError::File { path, reason: error.to_string() })
     }

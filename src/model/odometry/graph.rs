@@ -67,19 +67,19 @@ fn add(edge: &Edge, poses: &[PlanarPose], matrix: &mut [Vec<f64>], gradient: &mu
     let error = edge.error(&poses[edge.from], &poses[edge.to]);
     // Information times a vector; an edge without information says nothing.
     let weigh = |vector: [f64; 3]| solve(edge.covariance, vector).unwrap_or_default();
-    let squared = dot(&error, &weigh(error));
-    let weight = 1.0 / (1.0 + squared / HALF_WEIGHT);
     let weighed_error = weigh(error);
+    let weight = 1.0 / (1.0 + dot(&error, &weighed_error) / HALF_WEIGHT);
     let nodes = [edge.from, edge.to];
     let ends = nodes.map(|node| slopes(edge, poses, node));
+    let weighed_ends = ends.map(|slopes| slopes.map(weigh));
     for (a, slope_a) in nodes.into_iter().zip(&ends) {
         let Some(row) = a.checked_sub(1) else { continue };
         for i in 0..3 {
             gradient[3 * row + i] += weight * dot(&slope_a[i], &weighed_error);
-            for (b, slope_b) in nodes.into_iter().zip(&ends) {
+            for (b, weighed_b) in nodes.into_iter().zip(&weighed_ends) {
                 let Some(column) = b.checked_sub(1) else { continue };
                 for j in 0..3 {
-                    matrix[3 * row + i][3 * column + j] += weight * dot(&slope_a[i], &weigh(slope_b[j]));
+                    matrix[3 * row + i][3 * column + j] += weight * dot(&slope_a[i], &weighed_b[j]);
                 }
             }
         }

@@ -236,13 +236,19 @@ fn gait(up: Vec3, later_up: Vec3, secs: f64) -> Gait {
     Gait { up: up.as_dvec3(), later_up: later_up.as_dvec3(), stride: PACE * secs, lift: LIFT * secs }
 }
 
+/// Right, forward and up of a camera's heading as columns, camera space.
+pub fn level_axes(up: Vec3) -> DMat3 {
+    let up = up.as_dvec3();
+    let forward = (DVec3::Z - up * up.z).normalize_or(DVec3::Z);
+    DMat3::from_cols(forward.cross(up), forward, up)
+}
+
 /// The levelled `earlier_from_later` of a motion; `up` in the earlier camera.
 pub fn planar_step(motion: &Motion, up: Vec3) -> PlanarPose {
-    let up = up.as_dvec3();
+    let axes = level_axes(up);
     let back: DMat3 = motion.rotation.transpose();
-    let forward = (DVec3::Z - up * up.z).normalize_or(DVec3::Z);
-    let right = forward.cross(up);
-    let level = |direction: DVec3| Vec2::new(direction.dot(right) as f32, direction.dot(forward) as f32);
+    let level =
+        |direction: DVec3| Vec2::new(direction.dot(axes.x_axis) as f32, direction.dot(axes.y_axis) as f32);
     let heading = level(back * DVec3::Z);
     PlanarPose { shift: level(-(back * motion.shift)), yaw: (-heading.x).atan2(heading.y) }
 }

@@ -4,14 +4,14 @@
 //! The path so far says where corners of one frame should appear in another one; they are
 //! searched for there, and the motion is solved from what was found.
 
-use glam::{DMat3, DVec3, Vec2, Vec3};
+use glam::{DMat3, Vec2, Vec3};
 use rayon::prelude::*;
 
 use super::flow::follow;
 use super::graph::Edge;
 use super::linear::solve;
 use super::motion::{Gait, Motion, Sighting, normal_equations, point_at, solve_motion};
-use super::odometer::{AGREEMENT, Corner, FrameSight, planar_step};
+use super::odometer::{AGREEMENT, Corner, FrameSight, level_axes, planar_step};
 use super::planar::PlanarPose;
 use crate::geometry::wrap_angle;
 
@@ -49,8 +49,9 @@ pub struct KeyFrame<'a> {
 
 /// Measured poses between all pairs of frames that see the same, given the path so far.
 pub fn reobservations(frames: &[KeyFrame<'_>], path: &[PlanarPose], focal: Vec2) -> Vec<Edge> {
-    let pairs: Vec<(usize, usize)> =
-        (0..frames.len()).flat_map(|from| partners(from, path).map(move |to| (from, to))).collect();
+    let pairs: Vec<(usize, usize)> = (0..frames.len())
+        .flat_map(|from| partners(from, path).into_iter().map(move |to| (from, to)))
+        .collect();
     pairs
         .into_par_iter()
         .filter_map(|(from, to)| {
@@ -62,7 +63,7 @@ pub fn reobservations(frames: &[KeyFrame<'_>], path: &[PlanarPose], focal: Vec2)
 }
 
 /// Later frames that should see the same as `from`.
-fn partners(from: usize, path: &[PlanarPose]) -> impl Iterator<Item = usize> {
+fn partners(from: usize, path: &[PlanarPose]) -> Vec<usize> {
     let near = |to: &usize| {
         let expected = path[from].inverse().compose(&path[*to]);
         expected.shift.length() < FARTHEST && expected.yaw.abs() < WIDEST
@@ -70,7 +71,7 @@ fn partners(from: usize, path: &[PlanarPose]) -> impl Iterator<Item = usize> {
     let end = path.len().min(from + 1 + NEXT);
     let again: Vec<usize> = (end..path.len()).filter(near).collect();
     let stride = again.len().div_ceil(LATER).max(1);
-    (from + 1..end).filter(near).chain(again.into_iter().step_by(stride)).collect::<Vec<_>>().into_iter()
+    (from + 1..end).filter(near).chain(again.into_iter().step_by(stride)).collect()
 }
 
 /// `from_from_to` with its covariance, measured near `expected`; `None` where too little is
@@ -150,13 +151,6 @@ fn motion_of(planar: &PlanarPose, earlier_up: Vec3, later_up: Vec3) -> Motion {
     let turn = DMat3::from_rotation_z(f64::from(planar.yaw));
     let shift = planar.shift.extend(0.0).as_dvec3();
     Motion { rotation: later * turn * earlier.transpose(), shift: later * shift }
-}
-
-/// Right, forward and up of a camera's heading as columns, camera space.
-pub fn level_axes(up: Vec3) -> DMat3 {
-    let up = up.as_dvec3();
-    let forward = (DVec3::Z - up * up.z).normalize_or(DVec3::Z);
-    DMat3::from_cols(forward.cross(up), forward, up)
 }
 
 #[cfg(test)]

@@ -82,9 +82,12 @@ impl<'a> Shading<'a> {
             })
             .collect();
         let mut errors: Vec<f32> = seen.iter().map(|(_, _, error)| *error).collect();
-        errors.sort_by(f32::total_cmp);
+        if errors.is_empty() {
+            return;
+        }
         // The exposure may have changed.
-        let brighter = errors.get(errors.len() / 2).copied().unwrap_or_default();
+        let middle = errors.len() / 2;
+        let brighter = *errors.select_nth_unstable_by(middle, f32::total_cmp).1;
         for (point, slope, error) in seen {
             let error = f64::from(error - brighter);
             let weight = INDEPENDENT_SHARE / (GREY_SIGMA * GREY_SIGMA + error * error);
