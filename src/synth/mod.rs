@@ -40,7 +40,7 @@ pub use export::{ExportOptions, export_walk};
 pub use generate::generate_scene;
 pub use material::{Material, Texture};
 pub use palette::{COLORS, color_index, color_linear};
-pub use phrasing::{category_called, named_alone};
+pub use phrasing::{category_called, front, named_alone};
 pub use questions::{QuestionOptions, QuestionScene, generate_questions, questions_about};
 pub use renderer::{Quality, Renderer};
 pub use scene::{Door, Lighting, Room, RoomKind, SynthObject, SynthScene};

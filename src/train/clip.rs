@@ -9,7 +9,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::config::DataConfig;
-use crate::geometry::{AnchorFrame, BevPoint, CameraPose, ImageSize, Intrinsics, wrap_angle};
+use crate::geometry::{AnchorFrame, BevPoint, CameraPose, ImageSize, Intrinsics, Orientation, wrap_angle};
 use crate::model::ModelConfig;
 use crate::model::odometry::planar::PlanarPose;
 use crate::scene::{CameraTrack, SceneObject, SceneTruth, pooled_cell, token_points};
@@ -85,6 +85,8 @@ pub struct Clip {
     pub questions: Vec<SynthQuestion>,
     /// Centres of the scene's objects in the bev space, by object number.
     pub objects: Vec<BevPoint>,
+    /// Where their fronts face, bev axes; `None` for things without a front.
+    pub fronts: Vec<Option<Orientation>>,
     /// Category names that mean one object only, with its number.
     pub named_alone: Vec<(String, usize)>,
     /// Pictures between the views; `None` unless asked for.
@@ -199,12 +201,15 @@ impl ClipMaker {
             .collect();
         let all: Vec<SceneObject> = scene.objects().cloned().collect();
         let objects = all.iter().map(|object| anchor.bev_from_world(object.bounds.center)).collect();
+        let first_camera = anchor.world_from_anchor(Vec3::ZERO);
+        let fronts = all.iter().map(|object| synth::front(object, first_camera));
+        let fronts = fronts.map(|front| front.map(|front| anchor.bev_orientation(front))).collect();
         let questions = match self.questions {
             0 => Vec::new(),
             count => generate_questions(scene, walk, rng, &question_options(count)),
         };
         let footage = self.spacing.map(|spacing| footage(&renderer, walk, &intrinsics, spacing, frames));
-        Clip { views, questions, objects, named_alone: synth::named_alone(&all), footage }
+        Clip { views, questions, objects, fronts, named_alone: synth::named_alone(&all), footage }
     }
 
     fn view(

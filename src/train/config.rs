@@ -180,6 +180,15 @@ pub struct JointWeights {
     pub pointing: f64,
     /// Likeness of vision tokens to the words of what they show (not in the paper).
     pub words: f64,
+    /// Attention of `<Pos>` and `<Ori>` to the nouns that say where and whither (not in the paper).
+    #[serde(default)]
+    pub referring: f64,
+    /// The way from the person to what they look at, read off `<Ori>` (not in the paper).
+    #[serde(default)]
+    pub gaze: f64,
+    /// Where the fronts of objects face, read off nouns and vision tokens (not in the paper).
+    #[serde(default)]
+    pub front: f64,
 }
 
 /// The joint stage.
@@ -323,6 +332,10 @@ impl TrainConfig {
             (
                 self.tower.reuse > 0 && self.camera.reuse > 0 && self.joint.reuse > 0,
                 "reuse must be at least 1",
+            ),
+            (
+                self.joint.weights.referring == 0.0 || self.joint.mention_layer < layers,
+                "joint.weights.referring needs a layer behind joint.mention_layer",
             ),
             (self.micro_batches > 0, "micro_batches must be at least 1"),
             (self.joint.situations > 0, "joint.situations must be at least 1"),

@@ -16,6 +16,7 @@ use super::feed::BatchSource;
 use super::joint_sample::{JointSample, Suffix, noisy_poses};
 use super::pointing::Pointer;
 use super::pool::ClipPool;
+use super::referring::{Referrer, gaze, nouns_of_orientation, nouns_of_position};
 use crate::geometry::BevPoint;
 use crate::model::geometry_cue::cue_codes;
 use crate::model::odometry::pose_code::pose_code;
@@ -33,6 +34,10 @@ pub struct JointBatch {
     pub layout: Tensor,
     /// 1 where the target is known, (B, M).
     pub layout_known: Tensor,
+    /// Where the fronts of the tokens' objects face, unit vectors (B, M, 2), 0 where unknown.
+    pub fronts: Tensor,
+    /// 1 where the front is known, (B, M).
+    pub fronts_known: Tensor,
     /// Share of each word per pooled token, (B M, W).
     pub words: Tensor,
     /// Only the projector is to learn from this batch, the words that tokens show.
@@ -45,6 +50,8 @@ pub struct JointBatch {
     pub rows: SuffixRows,
     /// Nouns whose object is seen, clip after clip.
     pub pointers: Vec<Pointer>,
+    /// `<Pos>` and `<Ori>` with the nouns they mean, clip after clip.
+    pub referrers: Vec<Referrer>,
 }
 
 /// Rows of the flattened suffixes (S) that carry a target, with the targets.
@@ -58,8 +65,12 @@ pub struct SuffixRows {
     pub position: Vec<(u32, BevPoint)>,
     /// `<Ori>` rows and headings in radians.
     pub orientation: Vec<(u32, f64)>,
+    /// `<Ori>` rows and the way from the person to what they look at, metres.
+    pub gaze: Vec<(u32, BevPoint)>,
     /// Rows of nouns and the places they name.
     pub mentions: Vec<(u32, BevPoint)>,
+    /// Rows of nouns and unit vectors along the fronts of what they name.
+    pub fronts: Vec<(u32, BevPoint)>,
 }
 
 /// Builds batches from a pool of samples.
@@ -114,6 +125,10 @@ pub fn joint_batch(
     let known: Vec<f32> = points.clone().map(|point| f32::from(u8::from(point.is_some()))).collect();
     let layout: Vec<f32> =
         points.flat_map(|point| point.map_or([0.0; 2], |point| [point.x, point.y])).collect();
+    let fronts = samples.iter().flat_map(|sample| &sample.fronts);
+    let fronts_known: Vec<f32> = fronts.clone().map(|front| f32::from(u8::from(front.is_some()))).collect();
+    let fronts: Vec<f32> =
+        fronts.flat_map(|front| front.map_or([0.0; 2], |front| front.direction().to_array())).collect();
     let chosen: Vec<&Suffix> = samples
         .iter()
         .flat_map(|sample| choose(&sample.suffixes, joint.situations, rng.as_deref_mut()))
@@ -121,6 +136,7 @@ pub fn joint_batch(
     let (ids, rows) = suffix_rows(&chosen, &device)?;
     let copies = chosen.len() / count.max(1);
     let pointers = pointers(samples, &chosen, copies, ids.dim(1)?);
+    let referrers = referrers(&chosen, copies, ids.dim(1)?);
     let cue = geometry_cue(samples, joint.geometry_cue)?;
     let words: Vec<&Tensor> = samples.iter().map(|sample| &sample.words).collect();
     Ok(JointBatch {
@@ -129,12 +145,15 @@ pub fn joint_batch(
         cue,
         layout: Tensor::from_vec(layout, (count, tokens, 2), &device)?,
         layout_known: Tensor::from_vec(known, (count, tokens), &device)?,
+        fronts: Tensor::from_vec(fronts, (count, tokens, 2), &device)?,
+        fronts_known: Tensor::from_vec(fronts_known, (count, tokens), &device)?,
         words: Tensor::cat(&words, 0)?,
         words_only: false,
         copies,
         ids,
         rows,
         pointers,
+        referrers,
     })
 }
 
@@ -169,6 +188,23 @@ fn pointers(samples: &[Arc<JointSample>], chosen: &[&Suffix], copies: usize, len
         }
     }
     pointers
+}
+
+/// The situation tokens of `chosen` with the nouns they mean.
+fn referrers(chosen: &[&Suffix], copies: usize, length: usize) -> Vec<Referrer> {
+    let mut referrers = Vec::new();
+    for (k, suffix) in chosen.iter().enumerate() {
+        let clip = k / copies.max(1);
+        for (at, nouns) in
+            [(suffix.position, nouns_of_position(suffix)), (suffix.orientation, nouns_of_orientation(suffix))]
+        {
+            if nouns.iter().any(Option::is_some) {
+                let nouns = nouns.map(|noun| noun.map(|noun| noun as u32));
+                referrers.push(Referrer { row: (k * length + at) as u32, clip, nouns });
+            }
+        }
+    }
+    referrers
 }
 
 fn camera_tokens(
@@ -216,7 +252,12 @@ fn suffix_rows(suffixes: &[&Suffix], device: &Device) -> candle_core::Result<(Te
             rows.position.push(((first + suffix.position) as u32, situation.position));
             let heading = f64::from(situation.orientation.radians());
             rows.orientation.push(((first + suffix.orientation) as u32, heading));
+            rows.gaze.push(((first + suffix.orientation) as u32, gaze(suffix, &situation)));
         }
+        rows.fronts.extend(suffix.mentions.iter().filter_map(|mention| {
+            let front = mention.front?.direction();
+            Some(((first + mention.token) as u32, BevPoint::new(front.x, front.y)))
+        }));
         rows.mentions
             .extend(suffix.mentions.iter().map(|mention| ((first + mention.token) as u32, mention.position)));
     }
@@ -248,7 +289,12 @@ mod tests {
                 orientation: Orientation::from_radians(0.5),
             }),
             text: None,
-            mentions: vec![MentionTarget { token: 0, object: 0, position: BevPoint::new(3.0, 4.0) }],
+            mentions: vec![MentionTarget {
+                token: 0,
+                object: 0,
+                position: BevPoint::new(3.0, 4.0),
+                front: None,
+            }],
         };
         let long =
             Suffix { ids: vec![5, 1, 2, 9, 8, 7], situation: None, mentions: Vec::new(), ..short.clone() };

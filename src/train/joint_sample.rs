@@ -11,7 +11,7 @@ use super::joint_scenes::token_colors;
 use super::pixels::pixel_tensor;
 use super::pointing::tokens_showing;
 use super::tracking::tracked;
-use crate::geometry::BevPoint;
+use crate::geometry::{BevPoint, Orientation};
 use crate::model::odometry::OdometryCamera;
 use crate::model::odometry::planar::PlanarPose;
 use crate::model::odometry::pose_code::FramePose;
@@ -30,6 +30,8 @@ pub struct MentionTarget {
     pub object: usize,
     /// Its centre, bev space of the clip.
     pub position: BevPoint,
+    /// Where its front faces, bev axes; `None` for things without a front.
+    pub front: Option<Orientation>,
 }
 
 /// A question as token ids behind the video.
@@ -73,6 +75,8 @@ pub struct JointSample {
     pub words: Tensor,
     /// Pooled tokens that show an object and their shares, by object number.
     pub shown: Vec<Vec<(u32, f32)>>,
+    /// Where the front of the object faces that a pooled token shows, frame-major.
+    pub fronts: Vec<Option<Orientation>>,
     /// The questions.
     pub suffixes: Vec<Suffix>,
 }
@@ -108,6 +112,7 @@ impl SampleMaker {
         let tokens = clip.views.len() * grid * grid;
         let shape = (tokens, words.len() / tokens.max(1));
         let words = Tensor::from_vec(words, shape, &Device::Cpu)?;
+        let shown = tokens_showing(&clip.views, grid, clip.objects.len());
         Ok(JointSample {
             features,
             true_poses: true_poses(&clip),
@@ -117,7 +122,8 @@ impl SampleMaker {
             colors: clip.views.iter().flat_map(|view| token_colors(view, grid)).collect(),
             first_height: clip.views.first().map_or(0.0, |view| view.view[0]),
             words,
-            shown: tokens_showing(&clip.views, grid, clip.objects.len()),
+            fronts: fronts_shown(&shown, &clip.fronts, tokens),
+            shown,
             suffixes: self.suffixes(&clip)?,
         })
     }
@@ -162,7 +168,8 @@ impl SampleMaker {
         for (end, object) in named(&tail, question, &clip.named_alone) {
             if let (Some(text), Some(&position)) = (tail.get(..end), clip.objects.get(object)) {
                 let token = encode(text)?.len().saturating_sub(1);
-                mentions.push(MentionTarget { token, object, position });
+                let front = clip.fronts.get(object).copied().flatten();
+                mentions.push(MentionTarget { token, object, position, front });
             }
         }
         ids.extend(encode(&PromptText::completion(&question.labeled.key.words(asked)))?);
@@ -197,6 +204,26 @@ fn named(tail: &str, question: &SynthQuestion, alone: &[(String, usize)]) -> Vec
         }
     }
     named
+}
+
+/// Share of a token that an object must fill to lend it its front.
+const MOST: f32 = 0.5;
+
+/// The front of what each of `tokens` mostly shows; `shown` and `fronts` by object number.
+fn fronts_shown(
+    shown: &[Vec<(u32, f32)>],
+    fronts: &[Option<Orientation>],
+    tokens: usize,
+) -> Vec<Option<Orientation>> {
+    let mut known = vec![None; tokens];
+    for (over, front) in shown.iter().zip(fronts) {
+        for (token, _) in over.iter().filter(|(_, share)| *share >= MOST) {
+            if let Some(slot) = known.get_mut(*token as usize) {
+                *slot = *front;
+            }
+        }
+    }
+    known
 }
 
 /// The prompt of a question.

@@ -7,7 +7,8 @@
 //! a model that starts from nothing; nouns of the situation text predict, at a
 //! middle layer, where the object is that they name; vision tokens resemble the words
 //! of what they show ([`super::alignment`]), at first that alone; some heads are told
-//! what nouns should attend to ([`super::pointing`]).
+//! what nouns should attend to ([`super::pointing`]), and `<Pos>` and `<Ori>` which nouns
+//! they mean ([`super::referring`]).
 
 use std::sync::{Arc, OnceLock};
 
@@ -25,6 +26,7 @@ use super::joint_scenes::{HeadReadings, ShownRooms, pick};
 use super::loss::{GaussianNll, OrientationLoss, cross_entropy};
 use super::pointing::{pointed, pointing_loss, pointing_scores, wanted_attention};
 use super::pool::{ClipPool, PoolRule};
+use super::referring::wanted_nouns;
 use super::scenes::MOST_SCENES;
 use super::stage::{Stage, StepLoss, Validated};
 use super::{StageKind, TrainError, Variables};
@@ -40,6 +42,9 @@ pub const TRAINING_ONLY_PREFIX: &str = "training.";
 /// Held-out rooms that go through the network at once.
 const CHUNK: usize = 2;
 
+/// A row among those of all questions, and the clip of the batch that it asks about.
+type RowOfClip = (u32, usize);
+
 /// The joint stage.
 pub struct JointStage {
     config: TrainConfig,
@@ -47,6 +52,9 @@ pub struct JointStage {
     variables: Variables,
     mention_head: Linear,
     early_head: Linear,
+    gaze_head: Linear,
+    front_head: Linear,
+    early_front_head: Linear,
     words: WordTable,
     head_ids: Vec<u32>,
     held_out: OnceLock<Vec<Arc<JointSample>>>,
@@ -66,8 +74,9 @@ pub struct JointOutput {
     pub middle: Tensor,
     /// Rows that enter the pointing layer, (S, h).
     pub entering: Tensor,
-    /// Keys of that layer over the rows before each question and its own, (B K, G, P + L, d).
-    pub keys: Tensor,
+    /// Keys and values of all layers over the rows before each question and its own,
+    /// (B K, G, P + L, d).
+    pub cache: KvCache,
     /// Which of those rows are patch tokens.
     pub patches: Vec<u32>,
 }
@@ -94,6 +103,9 @@ impl JointStage {
             variables: variables.clone(),
             mention_head: linear(width, 4, true, &own.pp("mention"))?,
             early_head: linear(width, 4, true, &own.pp("early_layout"))?,
+            gaze_head: linear(width, 4, true, &own.pp("gaze"))?,
+            front_head: linear(width, 4, true, &own.pp("front"))?,
+            early_front_head: linear(width, 4, true, &own.pp("early_front"))?,
             head_ids,
             held_out: OnceLock::new(),
         })
@@ -128,14 +140,10 @@ impl JointStage {
         let mut cache = cache.expand(batch.copies)?;
         let suffix = network.language.embed(&batch.ids)?; // (B K, L, h)
         let hidden = network.language.forward_with(&suffix, &mut cache, options)?;
-        let Some((keys, _)) = cache.layer(self.config.joint.pointing_layer()) else {
-            candle_core::bail!("joint.mention_layer is beyond the model's layers")
-        };
-        let keys = keys.clone();
         let rows = network.head_rows(&hidden).flatten(0, 1)?;
         let middle = hidden.tapped.last().unwrap_or(&hidden.unnormed).flatten(0, 1)?;
         let entering = hidden.tapped.first().unwrap_or(&suffix).flatten(0, 1)?;
-        Ok(JointOutput { vision: pooled, layout, early, rows, middle, entering, keys, patches })
+        Ok(JointOutput { vision: pooled, layout, early, rows, middle, entering, cache, patches })
     }
 
     /// Scores of the pointing heads (H, n, P + L) of all nouns and what their attention
@@ -145,35 +153,80 @@ impl JointStage {
         batch: &JointBatch,
         output: &JointOutput,
     ) -> candle_core::Result<Option<(Tensor, Tensor)>> {
-        let (_, _, rows, _) = output.keys.dims4()?;
-        let length = batch.ids.dim(1)?;
-        let prefix = rows - length;
-        let mut scores = Vec::new();
-        for of_clip in batch.pointers.chunk_by(|a, b| a.clip == b.clip) {
-            let entering = of_clip.iter().map(|pointer| pointer.row);
-            let entering = output.entering.index_select(&Tensor::from_iter(entering, &Device::Cpu)?, 0)?;
-            let first = of_clip[0].clip * batch.copies;
-            let nouns: Vec<(u32, u32)> = of_clip
-                .iter()
-                .map(|pointer| (pointer.row / length as u32 - first as u32, pointer.row % length as u32))
-                .collect();
-            let positions: Vec<u32> = nouns.iter().map(|noun| prefix as u32 + noun.1).collect();
-            let layer = self.config.joint.pointing_layer();
-            let queries = self.maker.network.language.queries(layer, &entering, &positions)?;
-            let keys = output.keys.narrow(0, first, batch.copies)?;
-            scores.push(pointing_scores(&queries, &keys, &nouns, prefix)?);
-        }
-        if scores.is_empty() {
+        let at: Vec<RowOfClip> = batch.pointers.iter().map(|noun| (noun.row, noun.clip)).collect();
+        let layer = self.config.joint.pointing_layer();
+        let Some(scores) = self.attention_scores(layer, &output.entering, &at, (batch, output))? else {
             return Ok(None);
+        };
+        let wanted = wanted_attention(&batch.pointers, &output.patches, scores.dim(D::Minus1)?)?;
+        Ok(Some((scores, wanted)))
+    }
+
+    /// The same of `<Pos>` and `<Ori>` in the layer behind: what their attention should be
+    /// is (H, n, P + L).
+    fn referring(
+        &self,
+        batch: &JointBatch,
+        output: &JointOutput,
+    ) -> candle_core::Result<Option<(Tensor, Tensor)>> {
+        let at: Vec<RowOfClip> = batch.referrers.iter().map(|token| (token.row, token.clip)).collect();
+        let layer = self.config.joint.mention_layer;
+        let Some(scores) = self.attention_scores(layer, &output.middle, &at, (batch, output))? else {
+            return Ok(None);
+        };
+        let rows = scores.dim(D::Minus1)?;
+        let wanted = wanted_nouns(&batch.referrers, rows - batch.ids.dim(1)?, rows)?;
+        Ok(Some((scores, wanted)))
+    }
+
+    /// Scores of the heads that are told where to look, (H, n, P + L), in `layer`, which the
+    /// rows (S, h) enter, of those rows that `at` names; `None` when it names none.
+    fn attention_scores(
+        &self,
+        layer: usize,
+        rows: &Tensor,
+        at: &[RowOfClip],
+        (batch, output): (&JointBatch, &JointOutput),
+    ) -> candle_core::Result<Option<Tensor>> {
+        let Some((keys, _)) = output.cache.layer(layer) else {
+            candle_core::bail!("the decoder has no layer {layer}")
+        };
+        let length = batch.ids.dim(1)?;
+        let prefix = keys.dim(2)? - length;
+        let mut scores = Vec::new();
+        for of_clip in at.chunk_by(|a, b| a.1 == b.1) {
+            let entering = of_clip.iter().map(|(row, _)| *row);
+            let entering = rows.index_select(&Tensor::from_iter(entering, &Device::Cpu)?, 0)?;
+            let first = of_clip[0].1 * batch.copies;
+            let places: Vec<(u32, u32)> = of_clip
+                .iter()
+                .map(|(row, _)| (row / length as u32 - first as u32, row % length as u32))
+                .collect();
+            let positions: Vec<u32> = places.iter().map(|place| prefix as u32 + place.1).collect();
+            let queries = self.maker.network.language.queries(layer, &entering, &positions)?;
+            let keys = keys.narrow(0, first, batch.copies)?;
+            scores.push(pointing_scores(&queries, &keys, &places, prefix)?);
         }
-        let wanted = wanted_attention(&batch.pointers, &output.patches, rows)?;
-        Ok(Some((Tensor::cat(&scores, 1)?, wanted)))
+        if scores.is_empty() { Ok(None) } else { Tensor::cat(&scores, 1).map(Some) }
     }
 
     /// How far vision tokens (B, F, n, h) are from the words of what they show.
     fn wordless(&self, vision: &Tensor, batch: &JointBatch) -> candle_core::Result<Tensor> {
         let embeddings = self.maker.network.language.embeddings();
         self.words.loss(&vision.flatten(0, 2)?, &batch.words, embeddings)
+    }
+
+    /// Where fronts face, as nouns and as the tokens know it that nouns find.
+    fn fronts(&self, batch: &JointBatch, output: &JointOutput) -> candle_core::Result<Tensor> {
+        let nll = GaussianNll::default();
+        let early = read_place(&self.early_front_head, &output.early)?;
+        let early = nll.layout(&early.mean, &early.raw, &batch.fronts, &batch.fronts_known)?;
+        let nouns = &batch.rows.fronts;
+        if nouns.is_empty() {
+            return Ok(early);
+        }
+        let found = read_place(&self.front_head, &pick(&output.middle, nouns)?)?;
+        early + nll.mean(&found.mean, &found.raw, &points(nouns)?)?
     }
 
     fn terms(&self, batch: &JointBatch) -> candle_core::Result<Vec<(&'static str, Tensor, f64)>> {
@@ -213,16 +266,28 @@ impl JointStage {
             let headings: Vec<f64> = rows.orientation.iter().map(|(_, heading)| *heading).collect();
             let loss = OrientationLoss::default().mean(&logits, &headings)?;
             terms.push(("orientation", loss, weights.situation * weights.orientation));
+            if weights.gaze > 0.0 {
+                let way = split_place(&self.gaze_head.forward(&pick(&output.rows, &rows.gaze)?)?)?;
+                terms.push(("gaze", nll.mean(&way.mean, &way.raw, &points(&rows.gaze)?)?, weights.gaze));
+            }
         }
         if !rows.mentions.is_empty() && weights.mention > 0.0 {
             let found = read_place(&self.mention_head, &pick(&output.middle, &rows.mentions)?)?;
             let target = points(&rows.mentions)?;
             terms.push(("mention", nll.mean(&found.mean, &found.raw, &target)?, weights.mention));
         }
+        if weights.front > 0.0 {
+            terms.push(("front", self.fronts(batch, &output)?, weights.front));
+        }
         if weights.pointing > 0.0
             && let Some((scores, wanted)) = self.pointing(batch, &output)?
         {
             terms.push(("pointing", pointing_loss(&scores, &wanted)?, weights.pointing));
+        }
+        if weights.referring > 0.0
+            && let Some((scores, wanted)) = self.referring(batch, &output)?
+        {
+            terms.push(("referring", pointing_loss(&scores, &wanted)?, weights.referring));
         }
         Ok(terms)
     }
@@ -358,7 +423,10 @@ impl Stage for JointStage {
 /// A place with its uncertainty, read off rows (.., h) of the residual stream.
 fn read_place(head: &Linear, rows: &Tensor) -> candle_core::Result<GaussianOutput> {
     let scale = (rows.sqr()?.mean_keepdim(D::Minus1)? + 1e-6)?.sqrt()?;
-    let output = head.forward(&rows.broadcast_div(&scale)?)?;
+    split_place(&head.forward(&rows.broadcast_div(&scale)?)?)
+}
+
+fn split_place(output: &Tensor) -> candle_core::Result<GaussianOutput> {
     Ok(GaussianOutput { mean: output.narrow(D::Minus1, 0, 2)?, raw: output.narrow(D::Minus1, 2, 2)? })
 }
 

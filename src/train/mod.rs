@@ -28,6 +28,7 @@ pub mod pipeline;
 pub mod pixels;
 pub mod pointing;
 pub mod pool;
+pub mod referring;
 pub mod run_dir;
 pub mod scenes;
 pub mod schedule;

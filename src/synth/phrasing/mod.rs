@@ -3,8 +3,8 @@
 
 mod vocabulary;
 
-pub use vocabulary::category_called;
 pub(super) use vocabulary::{activities, has_front, is_flat, is_seat, names, plural};
+pub use vocabulary::{category_called, front};
 
 use rand::Rng as _;
 use rand::seq::IndexedRandom as _;

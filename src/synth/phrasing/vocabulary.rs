@@ -1,6 +1,9 @@
 //! What people call the things in a room and what they do with them.
 
-use crate::scene::Category;
+use glam::Vec3;
+
+use crate::geometry::Orientation;
+use crate::scene::{Category, SceneObject};
 use crate::synth::CATEGORIES;
 
 /// Names of a category in the order of commonness; the first is the one used in answers.
@@ -134,6 +137,18 @@ pub(in crate::synth) fn is_seat(category: &Category) -> bool {
             | "toilet"
             | "bed"
     )
+}
+
+/// Where the front of `object` faces, world space: its own +x, for doors the side of
+/// `viewer`; `None` for things without a front.
+pub fn front(object: &SceneObject, viewer: Vec3) -> Option<Orientation> {
+    let yaw = object.bounds.yaw;
+    if matches!(object.category.as_str(), "door" | "doorway") {
+        let to_viewer = (viewer - object.bounds.center).truncate();
+        let turn = if to_viewer.dot(yaw.direction()) < 0.0 { std::f32::consts::PI } else { 0.0 };
+        return Some(yaw.turned(turn));
+    }
+    has_front(&object.category).then_some(yaw)
 }
 
 /// Whether its own +x side is where people stand in front of it.

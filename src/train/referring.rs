@@ -1,0 +1,153 @@
+//! `<Pos>` and `<Ori>` that know which nouns they mean.
+//!
+//! Not part of Loc3R-VLM. In the layer behind the one that reads nouns, some attention
+//! heads are told which noun says where the person is and which what they look at, and
+//! `<Ori>` is asked for the way from the one to the other. A heading follows from two
+//! places; a decoder that is told the heading only has to find both, and that they are
+//! to be subtracted, at once, and does not.
+//!
+//! Shapes: H heads, n rows of `<Pos>` and `<Ori>`, R rows that they could see.
+
+use candle_core::{Device, Tensor};
+use glam::Vec2;
+
+use super::joint_sample::{MentionTarget, Suffix};
+use super::pointing::POINTING_HEADS;
+use crate::geometry::BevPoint;
+use crate::qa::Situation;
+
+/// Farther from the person than this, the first noun does not say where they are, metres.
+const NEAR: f32 = 2.5;
+/// Off the heading by less than this, an object is what the person looks at, radians.
+const IN_SIGHT: f32 = 0.04;
+/// Length of the way for those who look at nothing that is named, metres.
+const NOWHERE: f32 = 1.0;
+
+/// A situation token with the nouns it means.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Referrer {
+    /// Its row among all rows of the questions.
+    pub row: u32,
+    /// Clip of the batch.
+    pub clip: usize,
+    /// For every head that is told, the noun's last token in the same question.
+    pub nouns: [Option<u32>; POINTING_HEADS],
+}
+
+/// The nouns before the situation tokens: those of the situation text.
+fn told(suffix: &Suffix) -> impl Iterator<Item = &MentionTarget> {
+    suffix.mentions.iter().filter(|mention| mention.token < suffix.position)
+}
+
+/// The noun that says where the person is: texts begin with it.
+fn anchor(suffix: &Suffix) -> Option<&MentionTarget> {
+    let situation = suffix.situation?;
+    told(suffix)
+        .min_by_key(|mention| mention.token)
+        .filter(|mention| mention.position.distance(situation.position) < NEAR)
+}
+
+/// The noun that the person faces or turns their back to, and the way to it.
+fn target(suffix: &Suffix, situation: &Situation) -> Option<(usize, Vec2)> {
+    let ahead = situation.orientation.direction();
+    told(suffix)
+        .filter_map(|mention| {
+            let place = mention.position;
+            let way = Vec2::new(place.x - situation.position.x, place.y - situation.position.y);
+            let aside = ahead.perp_dot(way.normalize_or_zero()).abs();
+            (way.length() > 0.2 && aside < IN_SIGHT).then_some((mention.token, way))
+        })
+        .min_by(|a, b| a.1.length().total_cmp(&b.1.length()))
+}
+
+/// What `<Pos>` should attend to.
+pub fn nouns_of_position(suffix: &Suffix) -> [Option<usize>; POINTING_HEADS] {
+    [anchor(suffix).map(|mention| mention.token); POINTING_HEADS]
+}
+
+/// What `<Ori>` should attend to: where the person is, what they look at.
+pub fn nouns_of_orientation(suffix: &Suffix) -> [Option<usize>; POINTING_HEADS] {
+    let looked_at = suffix.situation.and_then(|situation| target(suffix, &situation));
+    [anchor(suffix).map(|mention| mention.token), looked_at.map(|(token, _)| token)]
+}
+
+/// The way from the person to what they look at, or one metre ahead, bev axes.
+pub fn gaze(suffix: &Suffix, situation: &Situation) -> BevPoint {
+    let ahead = situation.orientation.direction();
+    let length = target(suffix, situation).map(|(_, way)| way.dot(ahead)).filter(|length| *length > 0.0);
+    let way = ahead * length.unwrap_or(NOWHERE);
+    BevPoint::new(way.x, way.y)
+}
+
+/// What the attention of `referrers` over `rows` rows, `prefix` of which come before the
+/// question, should be, (H, n, rows); nothing where no noun is meant.
+pub fn wanted_nouns(referrers: &[Referrer], prefix: usize, rows: usize) -> candle_core::Result<Tensor> {
+    let mut wanted = vec![0f32; POINTING_HEADS * referrers.len() * rows];
+    for (head, of_head) in wanted.chunks_mut((referrers.len() * rows).max(1)).enumerate() {
+        for (referrer, wanted) in referrers.iter().zip(of_head.chunks_mut(rows.max(1))) {
+            if let Some(slot) = referrer.nouns[head].and_then(|noun| wanted.get_mut(prefix + noun as usize)) {
+                *slot = 1.0;
+            }
+        }
+    }
+    Tensor::from_vec(wanted, (POINTING_HEADS, referrers.len(), rows), &Device::Cpu)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geometry::Orientation;
+
+    fn mention(token: usize, x: f32, y: f32) -> MentionTarget {
+        MentionTarget { token, object: token, position: BevPoint::new(x, y), front: None }
+    }
+
+    fn suffix(mentions: Vec<MentionTarget>, degrees: f32) -> Suffix {
+        let orientation = Orientation::from_degrees(degrees);
+        Suffix {
+            ids: Vec::new(),
+            answer: 0,
+            position: 10,
+            orientation: 11,
+            situation: Some(Situation { position: BevPoint::new(1.0, 1.0), orientation }),
+            text: None,
+            mentions,
+        }
+    }
+
+    fn way(suffix: &Suffix) -> (f32, f32) {
+        let point = gaze(suffix, &suffix.situation.unwrap());
+        (point.x, point.y)
+    }
+
+    #[test]
+    fn the_first_noun_is_the_place_and_the_one_ahead_the_target() {
+        let ahead = Orientation::from_degrees(0.0).direction() * 3.0;
+        let seen = mention(6, 1.0 + ahead.x, 1.0 + ahead.y);
+        let suffix =
+            suffix(vec![mention(3, 1.0, 1.0), seen, mention(8, 1.0, 3.0), mention(12, 1.0, 1.1)], 0.0);
+        assert_eq!(nouns_of_position(&suffix), [Some(3), Some(3)]);
+        assert_eq!(nouns_of_orientation(&suffix)[0], Some(3));
+        assert_eq!(nouns_of_orientation(&suffix)[1], Some(6));
+        let (x, y) = way(&suffix);
+        assert!((x - ahead.x).abs() < 1e-5 && (y - ahead.y).abs() < 1e-5);
+    }
+
+    #[test]
+    fn a_back_turned_to_a_thing_looks_one_metre_the_other_way() {
+        let ahead = Orientation::from_degrees(90.0).direction();
+        let suffix = suffix(vec![mention(3, 1.0 - 2.0 * ahead.x, 1.0 - 2.0 * ahead.y)], 90.0);
+        assert_eq!(nouns_of_orientation(&suffix), [Some(3), Some(3)]);
+        let (x, y) = way(&suffix);
+        assert!((x - ahead.x).abs() < 1e-5 && (y - ahead.y).abs() < 1e-5);
+    }
+
+    #[test]
+    fn a_far_first_noun_is_no_place_and_attention_wants_what_is_meant() {
+        let far = suffix(vec![mention(3, 6.0, 1.0)], 137.0);
+        assert_eq!(nouns_of_position(&far), [None, None]);
+        let referrers = [Referrer { row: 9, clip: 0, nouns: [Some(1), None] }];
+        let wanted = wanted_nouns(&referrers, 2, 5).unwrap().to_vec3::<f32>().unwrap();
+        assert_eq!(wanted, [[[0.0, 0.0, 0.0, 1.0, 0.0]], [[0.0; 5]]]);
+    }
+}
