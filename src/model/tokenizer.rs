@@ -5,6 +5,8 @@ use std::path::Path;
 
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::digits::Digits;
+use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::{AddedToken, Tokenizer, TokenizerBuilder};
 
 use super::ModelError;
@@ -45,7 +47,9 @@ impl TextTokenizer {
         Self::new(inner, vocab_rows).map_err(fail)
     }
 
-    /// Learns a small byte-level BPE of at most `vocab_size` entries from `texts`.
+    /// Learns a small byte-level BPE of at most `vocab_size` entries from `texts`. Every
+    /// digit is a token of its own, as in Qwen2: numbers are rarer than words, and pieces
+    /// like "135" would have to be learned one by one.
     ///
     /// # Errors
     /// When `vocab_size` has no room for the 256 bytes and the special tokens.
@@ -62,7 +66,7 @@ impl TextTokenizer {
         let mut tokenizer = TokenizerBuilder::new()
             .with_model(BPE::default())
             .with_normalizer(None::<tokenizers::NormalizerWrapper>)
-            .with_pre_tokenizer(Some(byte_level()))
+            .with_pre_tokenizer(Some(Sequence::new(vec![Digits::new(true).into(), byte_level().into()])))
             .with_post_processor(Some(byte_level()))
             .with_decoder(Some(byte_level()))
             .build()
@@ -184,6 +188,18 @@ mod tests {
         assert_eq!(ids.iter().filter(|&&id| id == tokenizer.position_id).count(), 1);
         assert_eq!(ids.iter().filter(|&&id| id == tokenizer.orientation_id).count(), 1);
         assert_eq!(ids.last(), tokenizer.stop_ids.first());
+    }
+
+    #[test]
+    fn every_digit_is_a_token() {
+        let texts = || (0..50).map(|_| "It is 135 cm, 135 of 1352.".to_owned());
+        let tokenizer = TextTokenizer::train(texts(), 400).unwrap();
+        let digits = |text: &str| {
+            let ids = tokenizer.encode(text).unwrap();
+            ids.iter().filter(|&&id| tokenizer.decode(&[id]).contains(char::is_numeric)).count()
+        };
+        assert_eq!((digits("135"), digits("It is 135 cm, 1352")), (3, 7));
+        assert_eq!(tokenizer.decode(&tokenizer.encode("It is 135 cm").unwrap()), "It is 135 cm");
     }
 
     #[test]
