@@ -252,6 +252,7 @@ impl Job<'_> {
     /// cancelled. Every frame is decoded once.
     fn read_clip(&mut self, path: &Path, engine: &dyn Engine) -> Result<Option<Clip>, SessionError> {
         let mut source = crate::video::open(path)?;
+        source.read_in_order();
         let mut info = source.info().clone();
         let sampled = FrameSampling::Uniform { frames: engine.frames() }.indices(&info);
         let wanted = frames_to_read(engine.spacing(), &info.pts_secs, &sampled);

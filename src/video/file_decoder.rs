@@ -51,6 +51,8 @@ struct FileDecoder {
     cache: FrameCache,
     /// Time of the picture that came out last; `None` when the next frame needs a seek.
     reached: Option<i64>,
+    /// Whether pictures on the way to a frame are kept.
+    keeps_passed: bool,
     /// Pictures with an earlier time may refer to pictures that were not decoded.
     trusted_from: i64,
 }
@@ -90,6 +92,7 @@ impl FileDecoder {
             converter: Converter::new(stored, rotation),
             cache: FrameCache::new(CACHE_BYTES),
             reached: None,
+            keeps_passed: true,
             trusted_from: i64::MIN,
         };
         decoder.drop_leading_frames();
@@ -187,7 +190,8 @@ impl FileDecoder {
         interrupted: &mut dyn FnMut() -> bool,
     ) -> Result<Run, ffmpeg::Error> {
         let wanted = self.index.pts(index);
-        let kept = KEPT_BEFORE.min(self.cache.capacity_in_frames(self.info.size.pixels() * 3) / 2);
+        let room = self.cache.capacity_in_frames(self.info.size.pixels() * 3) / 2;
+        let kept = if self.keeps_passed { KEPT_BEFORE.min(room) } else { 0 };
         while !interrupted() {
             let Some(picture) = self.stream.next_picture()? else {
                 self.reached = None;
@@ -245,6 +249,10 @@ impl FileDecoder {
 impl FrameSource for FileDecoder {
     fn info(&self) -> &VideoInfo {
         &self.info
+    }
+
+    fn read_in_order(&mut self) {
+        self.keeps_passed = false;
     }
 
     fn frame(&mut self, index: FrameIndex) -> Result<Frame, VideoError> {

@@ -137,6 +137,10 @@ pub trait FrameSource {
         if interrupted() { Ok(None) } else { self.frame(index).map(Some) }
     }
 
+    /// From now on frames are asked for in rising order: those in between need not be kept
+    /// for stepping back.
+    fn read_in_order(&mut self) {}
+
     /// A frame near `index` to show while the exact one is decoded; `None` when the
     /// exact one is as cheap.
     fn preview(&mut self, index: FrameIndex) -> Option<Frame> {

@@ -19,6 +19,8 @@ const STILL_TURN: f64 = 1.0;
 /// Usual error of the upwards direction of a single picture, radians.
 const TILT_SIGMA: f64 = 0.05;
 const STEPS: usize = 12;
+/// Steps shorter than this, in radians and metres, end the search: a tenth of a millimetre.
+const CLOSE: f64 = 1e-4;
 
 /// A place of the earlier picture that was found again in the later one.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -186,7 +188,7 @@ pub fn solve_motion(
         }
         let Some(step) = solve(normal.matrix, normal.gradient) else { break };
         motion = motion.moved(step.map(|component| -component.clamp(-0.5, 0.5)));
-        if step.iter().all(|component| component.abs() < 1e-6) {
+        if step.iter().all(|component| component.abs() < CLOSE) {
             break;
         }
     }
