@@ -94,6 +94,9 @@ fn heading(state: &SessionState) -> anyhow::Result<String> {
     let mut text = format!("{} on {}", model.name, model.device);
     if let Some(timing) = &state.video_timing {
         text.push_str(&format!(", layout after {:.2} s", timing.total / 1e3));
+        if state.encoded_frames == 0 {
+            text.push_str(" (this video was seen before)");
+        }
     }
     if !model.notice.is_empty() {
         text.push_str(&format!("\n{}", model.notice));
@@ -110,6 +113,9 @@ pub(super) struct AnswerJson {
     situation: SituationJson,
     answer: TextJson,
     tokens: TokenCounts,
+    /// Frames that went through the vision tower for this question: none when a question
+    /// or a session before has seen the video.
+    encoded_frames: u32,
     timing_ms: Timing,
 }
 
@@ -147,7 +153,9 @@ impl AnswerJson {
         };
         let (Some(model), Some(video)) = (&state.model, &state.video) else { return Err(unanswered()) };
         let reading = state.video_timing.filter(|_| first);
-        Ok(Self::new(asked, answer, estimate, model, video.path.clone(), reading))
+        let encoded_frames = if first { state.encoded_frames } else { 0 };
+        let answered = Self::new(asked, answer, estimate, model, video.path.clone(), reading);
+        Ok(Self { encoded_frames, ..answered })
     }
 
     fn new(
@@ -173,6 +181,7 @@ impl AnswerJson {
             },
             answer: TextJson { text: answer.text.clone() },
             tokens: TokenCounts { reused, ..answer.tokens },
+            encoded_frames: 0,
             timing_ms: reading.map_or(answer.timing, |reading| sum(&reading, &answer.timing)),
         }
     }

@@ -10,6 +10,7 @@ use anyhow::{Context as _, anyhow, bail};
 
 use super::output::Progress;
 use super::{output, places};
+use crate::model::FeatureCache;
 use crate::qa::Question;
 use crate::recording::{Recorder, RecorderEvent, RecordingConfig};
 use crate::session::{
@@ -34,6 +35,16 @@ pub(super) struct ModelArgs {
     /// Where it runs: auto, cpu, cuda, cuda:N or metal; a device that is missing is an error
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceArg,
+    /// Read videos anew, and keep nothing of them on disk (see `loc3r cache`)
+    #[arg(long)]
+    pub no_cache: bool,
+}
+
+impl ModelArgs {
+    /// Where to keep what the model sees of videos.
+    pub(super) fn cache(&self) -> anyhow::Result<Option<FeatureCache>> {
+        if self.no_cache { Ok(None) } else { places::feature_cache() }
+    }
 }
 
 /// [`ComputeDevice`] with a default for the command line.
@@ -97,7 +108,7 @@ impl Conversation {
         ctrlc::set_handler(move || flag.store(true, Ordering::Release))
             .context("Ctrl-C cannot be caught on this system")?;
         let mut conversation = Self {
-            session: Session::start()?,
+            session: Session::start(model.cache()?)?,
             state: SessionState::default(),
             recorder,
             log,

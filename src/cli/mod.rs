@@ -3,6 +3,7 @@
 mod ablation;
 mod ask;
 mod bench;
+mod cache;
 mod conversation;
 mod convert;
 mod curves;
@@ -61,6 +62,7 @@ enum Command {
     Bench(bench::BenchArgs),
     Parity(parity::ParityArgs),
     Convert(convert::ConvertArgs),
+    Cache(cache::CacheArgs),
 }
 
 /// Parses the command line, runs it and reports errors: 0 success, 1 the job
@@ -80,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::run(args),
         Command::Parity(args) => parity::run(args),
         Command::Convert(args) => convert::run(args),
+        Command::Cache(args) => cache::run(&args),
     };
     match outcome {
         Ok(code) => code,

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
+
+use crate::model::FeatureCache;
 
 /// Environment variable that names a checkpoint folder.
 const MODEL_VARIABLE: &str = "LOC3R_MODEL";
@@ -31,6 +33,32 @@ pub(super) fn model_folder(given: Option<&Path>) -> anyhow::Result<PathBuf> {
             listed(&tried)
         )
     })
+}
+
+/// Environment variable that names the folder of what models saw of videos; `off` for none.
+const CACHE_VARIABLE: &str = "LOC3R_CACHE";
+/// Environment variable with its limit in megabytes.
+const CACHE_LIMIT_VARIABLE: &str = "LOC3R_CACHE_MB";
+/// The limit otherwise.
+const CACHE_MB: u64 = 4000;
+
+/// Where what models see of videos is kept; `None` when that is turned off.
+pub(super) fn feature_cache() -> anyhow::Result<Option<FeatureCache>> {
+    let limit = match std::env::var(CACHE_LIMIT_VARIABLE) {
+        Ok(text) => text
+            .parse::<u64>()
+            .map_err(|_wrong| anyhow!("{CACHE_LIMIT_VARIABLE}={text} is no number of megabytes"))?,
+        Err(_) => CACHE_MB,
+    };
+    let folder = match std::env::var_os(CACHE_VARIABLE) {
+        Some(off) if off == "off" => return Ok(None),
+        Some(folder) => PathBuf::from(folder),
+        None => match dirs::cache_dir() {
+            Some(folder) => folder.join("loc3r/seen"),
+            None => return Ok(None),
+        },
+    };
+    Ok(Some(FeatureCache { folder, limit: limit.saturating_mul(1_000_000) }))
 }
 
 /// The first bundled clip.

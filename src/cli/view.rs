@@ -60,6 +60,7 @@ pub(super) fn run(args: ViewArgs) -> anyhow::Result<ExitCode> {
         video,
         model,
         device: args.model.device.0,
+        cache: args.model.cache()?,
         script: args.script,
         recording: args.recording.config(),
         replay: args.replay,

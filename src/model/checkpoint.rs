@@ -2,7 +2,7 @@
 //! (`weight_files`). Every tensor is accounted for; nothing loads half.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::{DType, Device, Shape, Tensor};
@@ -13,7 +13,7 @@ use super::config::ModelConfig;
 use super::memory_plan::{MemoryPlan, free_memory, shortage};
 use super::published::{config_from_published, is_ignored};
 use super::tokenizer::TextTokenizer;
-use super::weight_files::WeightFiles;
+use super::weight_files::{self, WeightFiles};
 use super::{ModelError, Network, camera, network};
 
 /// File names inside a checkpoint folder.
@@ -116,6 +116,14 @@ impl Checkpoint {
             Some(reason) => Err(ModelError::Weights { path: source.files.location.clone(), reason }),
         }
     }
+}
+
+/// The files that decide what the network of a folder computes: configuration and weights.
+///
+/// # Errors
+/// When there are no weights.
+pub fn files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
+    weight_files::paths(folder)
 }
 
 /// What a checkpoint folder takes as f32 and as bf16; nothing is loaded.

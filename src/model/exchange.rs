@@ -44,6 +44,8 @@ pub enum VideoStep<'a> {
     /// How unlike the training data the clip looks; above 1 it is stranger than any
     /// held-out clip.
     Strangeness(f32),
+    /// Something went wrong that does not change the result.
+    Warning(&'a str),
     /// Poses and dense points are known.
     Cameras(&'a [CameraEstimate], &'a PointCloud),
     /// Tokens through the language model.

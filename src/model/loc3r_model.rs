@@ -19,6 +19,7 @@ use super::geometry_cue::{cue_codes, pooled_points};
 use super::heads::Heads;
 use super::memory_plan::free_memory;
 use super::network::{CAMERA_PREFIX, SeededVariables};
+use super::perception::Perception;
 use super::prompt::{FrameTimes, PromptQuestion, PromptText};
 use super::qwen2::{HiddenStates, KvCache, PassOptions};
 use super::sequence::{TokenSequence, VisualLayout};
@@ -27,7 +28,7 @@ use super::{ModelError, Network, camera, checkpoint, preprocess};
 use crate::geometry::{CameraPose, ImageSize, Intrinsics, Orientation};
 use crate::qa::SituationEstimate;
 use crate::scene::{CameraEstimate, Layout, LayoutToken, PointCloud};
-use crate::video::{FrameIndex, FrameSpacing};
+use crate::video::{FrameIndex, FrameSpacing, VideoInfo};
 
 /// Rows of one prefill step: bounds the memory of attention and the wait for a cancel.
 pub(super) const PREFILL_CHUNK: usize = 512;
@@ -160,6 +161,11 @@ impl Loc3rModel {
         self.dtype
     }
 
+    /// Where it computes.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// Sizes and choices.
     pub fn config(&self) -> &ModelConfig {
         &self.config
@@ -195,6 +201,19 @@ impl Loc3rModel {
         clip: &Clip,
         observer: &mut dyn FnMut(VideoStep<'_>) -> ControlFlow<()>,
     ) -> Result<VideoEncoding, ModelError> {
+        let perception = self.perceive(clip, observer)?;
+        self.encode(&perception, &clip.info, clip.token_points.as_deref(), observer)
+    }
+
+    /// Runs the frozen encoders over a clip: vision tower and camera encoder.
+    ///
+    /// # Errors
+    /// See [`Self::encode_video`].
+    pub fn perceive(
+        &self,
+        clip: &Clip,
+        observer: &mut dyn FnMut(VideoStep<'_>) -> ControlFlow<()>,
+    ) -> Result<Perception, ModelError> {
         check_clip(clip)?;
         let side = self.config.vision.image_size as u32;
         let sight_size = ImageSize::new(side, side);
@@ -215,26 +234,51 @@ impl Loc3rModel {
             sampled: &footage.sampled,
         };
         let camera = self.run_camera(&input, observer)?;
-        let cameras = estimates(&frames, camera.as_ref(), clip.info.size);
         let seen: Vec<u32> = footage.sampled.iter().map(|&at| at as u32).collect();
-        let seen = Tensor::from_vec(seen, frames.len(), &self.device)?;
-        let (features, pixels) = (features.index_select(&seen, 0)?, pixels.index_select(&seen, 0)?);
-        if let Some(familiarity) = &self.network.familiarity {
-            proceed(observer(VideoStep::Strangeness(familiarity.strangeness(&features)?)))?;
+        let features = features.index_select(&Tensor::from_vec(seen, frames.len(), &self.device)?, 0)?;
+        let strangeness = match &self.network.familiarity {
+            Some(familiarity) => Some(familiarity.strangeness(&features)?),
+            None => None,
+        };
+        Ok(Perception {
+            secs: clip.frames.iter().map(|frame| frame.pts_secs).collect(),
+            sight_rgb: footage.sampled.iter().flat_map(|&at| &images[at]).copied().collect(),
+            sight_size,
+            frames,
+            features,
+            camera,
+            strangeness,
+        })
+    }
+
+    /// Runs the language model over what the encoders made of a clip. `token_points`: see
+    /// [`Clip::token_points`].
+    ///
+    /// # Errors
+    /// See [`Self::encode_video`].
+    pub fn encode(
+        &self,
+        perception: &Perception,
+        info: &VideoInfo,
+        token_points: Option<&[Option<glam::Vec3>]>,
+        observer: &mut dyn FnMut(VideoStep<'_>) -> ControlFlow<()>,
+    ) -> Result<VideoEncoding, ModelError> {
+        let Perception { frames, features, camera, sight_size, .. } = perception;
+        if let Some(strangeness) = perception.strangeness {
+            proceed(observer(VideoStep::Strangeness(strangeness)))?;
         }
+        let cameras = estimates(frames, camera.as_ref(), info.size);
         let floor_height = camera.as_ref().map_or(-ASSUMED_CAMERA_HEIGHT, |camera| camera.floor_height);
-        let camera_tokens = camera.as_ref().map(|camera| camera.tokens.clone());
-        let points = PointCloud { points: camera.map(|camera| camera.points).unwrap_or_default() };
+        let camera_tokens = camera.as_ref().map(|camera| &camera.tokens);
+        let points =
+            PointCloud { points: camera.as_ref().map(|camera| camera.points.clone()).unwrap_or_default() };
         proceed(observer(VideoStep::Cameras(&cameras, &points)))?;
 
         let video = VisualLayout::new(&self.config, frames.len());
-        let cue = self.geometry_cue(clip.token_points.as_deref(), &points, &video)?;
-        let times = FrameTimes {
-            duration_secs: clip.info.duration_secs(),
-            frame_secs: clip.frames.iter().map(|frame| frame.pts_secs).collect(),
-        };
+        let cue = self.geometry_cue(token_points, &points, &video)?;
+        let times = FrameTimes { duration_secs: info.duration_secs(), frame_secs: perception.secs.clone() };
         let (head, shared_tail) = self.shared_text(&times)?;
-        let visual = self.video_embeds(&features, cue.as_ref(), camera_tokens.as_ref(), &video)?;
+        let visual = self.video_embeds(features, cue.as_ref(), camera_tokens, &video)?;
         let embeds = Tensor::cat(&[self.text_embeds(&head)?, visual, self.text_embeds(&shared_tail)?], 1)?;
         let prefix_tokens = embeds.dim(1)?;
         self.check_length(prefix_tokens)?;
@@ -242,13 +286,15 @@ impl Loc3rModel {
         let hidden = self.prefill(&embeds, &mut prefix, &mut |done| {
             observer(VideoStep::Prefill { done, total: prefix_tokens })
         })?;
-        let layout = self.read_layout(&hidden, head.len(), &video, &frames, &pixels, floor_height)?;
+        let images: Vec<&[u8]> = perception.sight_rgb.chunks(3 * sight_size.pixels()).collect();
+        let pixels = preprocess::pixels(&images, *sight_size, DType::F32, &Device::Cpu)?;
+        let layout = self.read_layout(&hidden, head.len(), &video, frames, &pixels, floor_height)?;
         Ok(VideoEncoding {
             cameras,
             points,
             layout,
-            sight_rgb: footage.sampled.iter().flat_map(|&at| &images[at]).copied().collect(),
-            sight_size,
+            sight_rgb: perception.sight_rgb.clone(),
+            sight_size: *sight_size,
             tokens_per_frame: video.frame_len(),
             prefix_tokens,
             model: self.id,

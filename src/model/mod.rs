@@ -1,8 +1,8 @@
 //! The network. Speaks tensors inside and plain values at its edge; knows no
 //! threads, no user interface and no data set names.
 //!
-//! [`Loc3rModel`] is the whole: [`Loc3rModel::encode_video`], then
-//! [`Loc3rModel::ask`] as often as wanted. [`Network`] is the part that is trained.
+//! [`Loc3rModel`] is the whole: [`Loc3rModel::encode_video`] (of which the frozen part,
+//! [`Loc3rModel::perceive`], can be kept on disk), then [`Loc3rModel::ask`] as often as wanted. [`Network`] is the part that is trained.
 //!
 //! Shapes are written with these letters: batch B, frames F, patches of a frame N,
 //! pooled patches n, tokens T, vision width D, language width h, image side S.
@@ -14,6 +14,7 @@ pub mod convert;
 pub mod cut3r;
 mod exchange;
 pub mod familiarity;
+pub mod feature_cache;
 mod footage;
 pub mod generation;
 pub mod geometry_cue;
@@ -24,6 +25,7 @@ pub mod memory_plan;
 pub mod network;
 pub mod odometry;
 pub mod ops;
+pub mod perception;
 mod pickle;
 pub mod preprocess;
 pub mod projector;
@@ -40,8 +42,10 @@ use std::path::PathBuf;
 
 pub use config::ModelConfig;
 pub use exchange::{Clip, Query, Reply, ReplyStep, VideoStep};
+pub use feature_cache::FeatureCache;
 pub use loc3r_model::{Loc3rModel, VideoEncoding};
 pub use network::{Network, SeededVariables};
+pub use perception::Perception;
 pub use tokenizer::TextTokenizer;
 
 /// What can go wrong with a model; messages name the file and a remedy.

@@ -198,9 +198,10 @@ pub fn level(byte: u8) -> f32 {
 }
 
 /// Images of one size to (F, 3, H, W) in [-1, 1].
-pub fn pixels(images: &[Vec<u8>], size: ImageSize, dtype: DType, device: &Device) -> Result<Tensor> {
+pub fn pixels(images: &[impl AsRef<[u8]>], size: ImageSize, dtype: DType, device: &Device) -> Result<Tensor> {
     let (height, width) = (size.height as usize, size.width as usize);
-    let values: Vec<f32> = images.iter().flat_map(|image| image.iter().map(|&byte| level(byte))).collect();
+    let values: Vec<f32> =
+        images.iter().flat_map(|image| image.as_ref().iter().map(|&byte| level(byte))).collect();
     Tensor::from_vec(values, (images.len(), height, width, 3), device)?
         .permute((0, 3, 1, 2))?
         .contiguous()?

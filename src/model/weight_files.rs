@@ -32,6 +32,14 @@ pub(super) struct Place {
     pub(super) dtype: DType,
 }
 
+/// See [`super::checkpoint::files`].
+pub(super) fn paths(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
+    let mut paths = vec![folder.join(CONFIG_FILE)];
+    paths.extend(weight_paths(folder)?);
+    paths.extend(cut3r_file(folder)?);
+    Ok(paths)
+}
+
 /// An opened file.
 enum Source {
     Safetensors(Box<MmapedSafetensors>),

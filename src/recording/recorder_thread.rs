@@ -303,7 +303,12 @@ mod tests {
         };
         [
             SessionEvent::VideoOpened { request, info, sight },
-            SessionEvent::LayoutReady { request, layout: Layout::default(), timing: Timing::default() },
+            SessionEvent::LayoutReady {
+                request,
+                layout: Layout::default(),
+                timing: Timing::default(),
+                encoded_frames: 0,
+            },
         ]
     }
 

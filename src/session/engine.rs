@@ -3,23 +3,36 @@
 
 use std::num::NonZeroU32;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::DType;
 
 use super::{ComputeDevice, ModelInfo, ModelSight, SessionError};
 use crate::geometry::ImageSize;
+use crate::model::feature_cache::{self, CacheKey};
 use crate::model::sequence::VisualLayout;
 use crate::model::{
-    Clip, Loc3rModel, ModelError, Query, Reply, ReplyStep, VideoEncoding, VideoStep, preprocess,
+    Clip, FeatureCache, Loc3rModel, ModelError, Perception, Query, Reply, ReplyStep, VideoEncoding,
+    VideoStep, checkpoint, preprocess,
 };
 use crate::scene::Layout;
-use crate::video::{Frame, FrameSpacing};
+use crate::video::{Frame, FrameIndex, FrameSpacing, VideoInfo};
 
 /// Sees every step of reading a video; `Break` cancels.
 pub(super) type VideoObserver<'a> = &'a mut dyn FnMut(VideoStep<'_>) -> ControlFlow<()>;
 /// Sees every step of answering; `Break` cancels.
 pub(super) type ReplyObserver<'a> = &'a mut dyn FnMut(ReplyStep<'_>) -> ControlFlow<()>;
+
+/// The frames of a video that are to be looked at.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look<'a> {
+    /// The video.
+    pub info: &'a VideoInfo,
+    /// Frames that the language model sees.
+    pub sampled: &'a [FrameIndex],
+    /// These and those between that the camera encoder follows.
+    pub wanted: &'a [FrameIndex],
+}
 
 /// A loaded network with at most one open video.
 pub(super) trait Engine {
@@ -32,11 +45,20 @@ pub(super) trait Engine {
     /// Frames between the sampled ones, no larger than needed.
     fn shrunk(&self, frames: Vec<Frame>) -> Vec<Frame>;
 
+    /// Looks whether it has seen these frames before; if so, what it saw of them. They need
+    /// not be read then.
+    fn recall(&mut self, look: &Look<'_>) -> Option<ModelSight>;
+
     /// What it will see of a clip.
     fn sight(&self, clip: &Clip) -> ModelSight;
 
-    /// Reads a clip and keeps it as the open video; gives the layout.
-    fn encode(&mut self, clip: &Clip, observe: VideoObserver<'_>) -> Result<Layout, SessionError>;
+    /// Reads a clip, or what was just recalled, and keeps it as the open video; gives the layout.
+    fn encode(
+        &mut self,
+        info: &VideoInfo,
+        clip: Option<&Clip>,
+        observe: VideoObserver<'_>,
+    ) -> Result<Layout, SessionError>;
 
     /// Answers about the open video.
     fn ask(&mut self, query: &Query, observe: ReplyObserver<'_>) -> Result<Reply, SessionError>;
@@ -49,10 +71,11 @@ pub(super) trait Engine {
 pub(super) type Loader =
     dyn Fn(&Path, ComputeDevice) -> Result<(Box<dyn Engine>, ModelInfo), SessionError> + Send + Sync;
 
-/// Loads a checkpoint folder onto a device.
+/// Loads a checkpoint folder onto a device. What it sees of videos is kept in `cache`.
 pub(super) fn load(
     folder: &Path,
     device: ComputeDevice,
+    cache: Option<FeatureCache>,
 ) -> Result<(Box<dyn Engine>, ModelInfo), SessionError> {
     let (device, device_name) = super::device::choose(device)?;
     let model = Loc3rModel::load(folder, &device)?;
@@ -75,7 +98,8 @@ pub(super) fn load(
         notice: config.notice.clone(),
         card: model_card(folder),
     };
-    Ok((Box::new(Network { model, frames, video: None }), info))
+    let memory = cache.map(|cache| Memory { cache, fingerprint: None, look: None });
+    Ok((Box::new(Network { model, folder: folder.to_owned(), frames, video: None, memory }), info))
 }
 
 /// The README of a checkpoint folder; a model without one is none the worse.
@@ -87,8 +111,47 @@ fn model_card(folder: &Path) -> String {
 
 struct Network {
     model: Loc3rModel,
+    folder: PathBuf,
     frames: NonZeroU32,
     video: Option<VideoEncoding>,
+    memory: Option<Memory>,
+}
+
+/// What was seen before.
+struct Memory {
+    cache: FeatureCache,
+    /// Of the weights; made when the first video is opened.
+    fingerprint: Option<String>,
+    /// The last look, and what was seen then if it was not the first.
+    look: Option<(CacheKey, Option<Perception>)>,
+}
+
+impl Network {
+    fn key(&self, look: &Look<'_>, fingerprint: &str) -> std::io::Result<CacheKey> {
+        let (dtype, device) = (self.model.dtype(), self.model.device().location());
+        let manner = format!("{dtype:?} {device:?} {:?} {:?}", look.sampled, look.wanted);
+        CacheKey::new(&look.info.path, fingerprint, &manner)
+    }
+
+    fn sight_of(&self, frames: Vec<FrameIndex>, rgb: Vec<u8>) -> ModelSight {
+        let config = self.model.config();
+        let side = config.vision.image_size as u32;
+        let tokens = VisualLayout::new(config, frames.len());
+        ModelSight {
+            frames,
+            size: ImageSize::new(side, side),
+            rgb,
+            tokens_per_frame: tokens.frame_len(),
+            prefix_tokens: tokens.len(),
+        }
+    }
+
+    /// Stores what was seen at the last look.
+    fn remember(&self, info: &VideoInfo, perception: &Perception) -> Result<(), String> {
+        let Some(Memory { cache, look: Some((key, _)), .. }) = &self.memory else { return Ok(()) };
+        let name = info.path.display().to_string();
+        cache.store(key, perception, &name, &self.model.config().name)
+    }
 }
 
 impl Engine for Network {
@@ -112,23 +175,60 @@ impl Engine for Network {
             .collect()
     }
 
+    fn recall(&mut self, look: &Look<'_>) -> Option<ModelSight> {
+        let fingerprint = match &self.memory.as_ref()?.fingerprint {
+            Some(known) => Ok(known.clone()),
+            None => checkpoint::files(&self.folder)
+                .map_err(std::io::Error::other)
+                .and_then(|files| feature_cache::fingerprint(&files)),
+        };
+        let key = fingerprint.and_then(|fingerprint| Ok((self.key(look, &fingerprint)?, fingerprint)));
+        let memory = self.memory.as_mut()?;
+        let (key, fingerprint) = match key {
+            Ok(made) => made,
+            Err(error) => {
+                tracing::warn!("what was seen of {} cannot be looked up: {error}", look.info.path.display());
+                memory.look = None;
+                return None;
+            }
+        };
+        memory.fingerprint = Some(fingerprint);
+        let found = memory.cache.find(&key, self.model.device());
+        let known = found.as_ref().map(|found| (found.frames.clone(), found.sight_rgb.clone()));
+        memory.look = Some((key, found));
+        known.map(|(frames, rgb)| self.sight_of(frames, rgb))
+    }
+
     fn sight(&self, clip: &Clip) -> ModelSight {
         let config = self.model.config();
         let side = config.vision.image_size as u32;
         let images: Vec<(&[u8], ImageSize)> =
             clip.frames.iter().map(|frame| (&*frame.rgb, frame.size)).collect();
-        let tokens = VisualLayout::new(config, clip.frames.len());
-        ModelSight {
-            frames: clip.frames.iter().map(|frame| frame.index).collect(),
-            size: ImageSize::new(side, side),
-            rgb: preprocess::squares(&images, side, config.frame_fit).concat(),
-            tokens_per_frame: tokens.frame_len(),
-            prefix_tokens: tokens.len(),
-        }
+        let frames = clip.frames.iter().map(|frame| frame.index).collect();
+        self.sight_of(frames, preprocess::squares(&images, side, config.frame_fit).concat())
     }
 
-    fn encode(&mut self, clip: &Clip, observe: VideoObserver<'_>) -> Result<Layout, SessionError> {
-        let video = self.model.encode_video(clip, observe)?;
+    fn encode(
+        &mut self,
+        info: &VideoInfo,
+        clip: Option<&Clip>,
+        observe: VideoObserver<'_>,
+    ) -> Result<Layout, SessionError> {
+        let recalled = self.memory.as_mut().and_then(|memory| memory.look.as_mut()?.1.take());
+        let perception = match (clip, recalled) {
+            (Some(clip), _) => {
+                let perception = self.model.perceive(clip, observe)?;
+                if let Err(problem) = self.remember(info, &perception)
+                    && observe(VideoStep::Warning(&problem)).is_break()
+                {
+                    return Err(ModelError::Cancelled.into());
+                }
+                perception
+            }
+            (None, recalled) => recalled.ok_or(SessionError::NoVideo)?,
+        };
+        let token_points = clip.and_then(|clip| clip.token_points.as_deref());
+        let video = self.model.encode(&perception, info, token_points, observe)?;
         let layout = video.layout.clone();
         self.video = Some(video);
         Ok(layout)

@@ -166,6 +166,9 @@ pub enum SessionEvent {
         layout: Layout,
         /// Time of each stage.
         timing: Timing,
+        /// Frames that went through the vision tower; 0 when they had been seen before.
+        #[serde(default)]
+        encoded_frames: u32,
     },
     /// `<Pos>` and `<Ori>` are read.
     SituationReady {

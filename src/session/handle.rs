@@ -1,5 +1,6 @@
 //! The owner's side of the model thread.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use crossbeam::channel::{RecvTimeoutError, TryRecvError};
 use super::engine::{self, Loader};
 use super::model_worker::{CancelledThrough, Numbered, serve};
 use super::{RequestId, SessionError, SessionEvent, SessionRequest};
+use crate::model::FeatureCache;
 use crate::worker::{SendError, Worker};
 
 /// Requests that may wait: a person types faster than a model answers, but not by much.
@@ -36,12 +38,13 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
-    /// Starts the model thread, with nothing loaded.
+    /// Starts the model thread, with nothing loaded. What models see of videos is kept in
+    /// `cache`, if there is one.
     ///
     /// # Errors
     /// [`SessionError::Thread`] when the operating system refuses a thread.
-    pub fn start() -> Result<Self, SessionError> {
-        Self::start_with(Arc::new(engine::load))
+    pub fn start(cache: Option<FeatureCache>) -> Result<Self, SessionError> {
+        Self::start_with(Arc::new(move |folder: &Path, device| engine::load(folder, device, cache.clone())))
     }
 
     pub(super) fn start_with(loader: Arc<Loader>) -> Result<Self, SessionError> {
@@ -158,7 +161,7 @@ fn start_worker(
 mod tests {
     use std::num::NonZeroU32;
     use std::ops::ControlFlow;
-    use std::path::{Path, PathBuf};
+    use std::path::PathBuf;
     use std::time::Instant;
 
     use super::*;
@@ -166,9 +169,9 @@ mod tests {
     use crate::model::{Clip, ModelError, Query, Reply, ReplyStep, VideoStep};
     use crate::qa::{Question, QuestionKind, Situation, SituationEstimate};
     use crate::scene::{Layout, PointCloud};
-    use crate::session::engine::{Engine, ReplyObserver, VideoObserver};
+    use crate::session::engine::{Engine, Look, ReplyObserver, VideoObserver};
     use crate::session::{Activity, ComputeDevice, ModelInfo, ModelSight, SessionState, Stage};
-    use crate::video::{Frame, FrameSpacing};
+    use crate::video::{Frame, FrameSpacing, VideoInfo};
 
     /// Plays a part: the question's text says what happens.
     struct Actor {
@@ -207,7 +210,16 @@ mod tests {
             }
         }
 
-        fn encode(&mut self, _clip: &Clip, observe: VideoObserver<'_>) -> Result<Layout, SessionError> {
+        fn recall(&mut self, _look: &Look<'_>) -> Option<ModelSight> {
+            None
+        }
+
+        fn encode(
+            &mut self,
+            _info: &VideoInfo,
+            _clip: Option<&Clip>,
+            observe: VideoObserver<'_>,
+        ) -> Result<Layout, SessionError> {
             let points = PointCloud::default();
             for step in [
                 VideoStep::Vision { done: 1, total: 1 },

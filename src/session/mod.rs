@@ -25,6 +25,7 @@ pub use log::{LogError, LoggedEvent, Replay, SessionLog};
 pub use request::{ComputeDevice, MAX_CHOICES, MAX_TEXT_CHARS, RequestId, SessionRequest};
 pub use state::{Activity, AskedQuestion, SessionState, Severity, StatusMessage};
 
+pub use crate::model::FeatureCache;
 use crate::model::ModelError;
 use crate::video::VideoError;
 

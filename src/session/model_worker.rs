@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use super::engine::{Engine, Loader};
+use super::engine::{Engine, Loader, Look};
 use super::request::check_question;
 use super::{
     AnswerDone, ComputeDevice, ModelSight, RequestId, SessionError, SessionEvent, SessionRequest, Stage,
@@ -15,7 +15,7 @@ use super::{
 use crate::model::{Clip, Query, ReplyStep, VideoStep};
 use crate::qa::{Question, Situation, SituationEstimate};
 use crate::scene::{CameraEstimate, Layout};
-use crate::video::{FrameIndex, FrameSampling, VideoInfo, frames_to_read};
+use crate::video::{FrameIndex, FrameSampling, FrameSource, VideoInfo, frames_to_read};
 use crate::worker::WorkerSide;
 
 /// Full-size frames held at a time while the frames between the sampled ones are read.
@@ -112,6 +112,14 @@ impl StageClock {
     }
 }
 
+/// What is noted while a video is read.
+struct Reading {
+    /// Whether all camera poses are finite.
+    finite: bool,
+    /// Frames through the vision tower.
+    encoded_frames: u32,
+}
+
 /// One request while it runs.
 struct Job<'a> {
     side: &'a WorkerSide<Numbered, SessionEvent>,
@@ -193,39 +201,30 @@ impl Job<'_> {
 
     fn open(&mut self, path: &Path, loaded: Option<&mut Loaded>) -> Result<(), SessionError> {
         let Loaded { engine, folder } = loaded.ok_or(SessionError::NoModel)?;
-        let Some(clip) = self.read_clip(path, engine.as_ref())? else {
-            self.stopped();
-            return Ok(());
+        let mut source = crate::video::open(path)?;
+        source.read_in_order();
+        let mut info = source.info().clone();
+        let sampled = FrameSampling::Uniform { frames: engine.frames() }.indices(&info);
+        let wanted = frames_to_read(engine.spacing(), &info.pts_secs, &sampled);
+        if engine.spacing().is_some() {
+            info.warnings.extend(far_apart(&info, &wanted));
+        }
+        let look = Look { info: &info, sampled: &sampled, wanted: &wanted };
+        let (clip, sight) = if let Some(sight) = engine.recall(&look) {
+            (None, sight)
+        } else {
+            let Some(clip) = self.read_clip(source.as_mut(), &look, engine.as_ref())? else {
+                self.stopped();
+                return Ok(());
+            };
+            let sight = engine.sight(&clip);
+            (Some(clip), sight)
         };
-        let sight = engine.sight(&clip);
         engine.close_video();
-        self.tell_opened(&clip.info, sight);
-        let mut finite = true;
-        let layout = engine.encode(&clip, &mut |step| match step {
-            VideoStep::Vision { done, total } => self.step(Stage::Vision, done, total),
-            VideoStep::Camera { done, total } => self.step(Stage::Camera, done, total),
-            VideoStep::Prefill { done, total } => self.step(Stage::Prefill, done, total),
-            VideoStep::Strangeness(strangeness) => {
-                if strangeness > 1.0 {
-                    self.tell(SessionEvent::ClipWarning {
-                        request: self.request,
-                        message: unlike(strangeness),
-                    });
-                }
-                self.flow()
-            }
-            VideoStep::Cameras(cameras, points) => {
-                self.clock.lap(Stage::Camera);
-                finite = cameras.iter().all(is_finite_camera);
-                if !finite {
-                    return ControlFlow::Break(());
-                }
-                let (cameras, points) = (cameras.to_vec(), points.clone());
-                self.tell(SessionEvent::CamerasReady { request: self.request, cameras, points });
-                self.flow()
-            }
-        });
-        if !finite {
+        self.tell_opened(&info, sight);
+        let mut reading = Reading { finite: true, encoded_frames: 0 };
+        let layout = engine.encode(&info, clip.as_ref(), &mut |step| self.watch(step, &mut reading));
+        if !reading.finite {
             return Err(SessionError::NotFinite { what: "camera pose", folder: folder.clone() });
         }
         let layout = layout?;
@@ -234,9 +233,40 @@ impl Job<'_> {
             return Err(SessionError::NotFinite { what: "layout", folder: folder.clone() });
         }
         self.clock.lap(Stage::Prefill);
-        let timing = self.clock.timing();
-        self.tell(SessionEvent::LayoutReady { request: self.request, layout, timing });
+        let (request, timing) = (self.request, self.clock.timing());
+        let encoded_frames = reading.encoded_frames;
+        self.tell(SessionEvent::LayoutReady { request, layout, timing, encoded_frames });
         Ok(())
+    }
+
+    /// Tells of a step of reading a video.
+    fn watch(&mut self, step: VideoStep<'_>, reading: &mut Reading) -> ControlFlow<()> {
+        let request = self.request;
+        match step {
+            VideoStep::Vision { done, total } => {
+                reading.encoded_frames = done as u32;
+                return self.step(Stage::Vision, done, total);
+            }
+            VideoStep::Camera { done, total } => return self.step(Stage::Camera, done, total),
+            VideoStep::Prefill { done, total } => return self.step(Stage::Prefill, done, total),
+            VideoStep::Strangeness(strangeness) if strangeness > 1.0 => {
+                self.tell(SessionEvent::ClipWarning { request, message: unlike(strangeness) });
+            }
+            VideoStep::Strangeness(_) => {}
+            VideoStep::Warning(message) => {
+                self.tell(SessionEvent::ClipWarning { request, message: message.to_owned() });
+            }
+            VideoStep::Cameras(cameras, points) => {
+                self.clock.lap(Stage::Camera);
+                reading.finite = cameras.iter().all(is_finite_camera);
+                if !reading.finite {
+                    return ControlFlow::Break(());
+                }
+                let (cameras, points) = (cameras.to_vec(), points.clone());
+                self.tell(SessionEvent::CamerasReady { request, cameras, points });
+            }
+        }
+        self.flow()
     }
 
     /// The end of a request that was cancelled between frames.
@@ -248,19 +278,16 @@ impl Job<'_> {
         self.tell(SessionEvent::VideoOpened { request: self.request, info: info.clone(), sight });
     }
 
-    /// The sampled frames, and those between them that the engine follows; `None` when
-    /// cancelled. Every frame is decoded once.
-    fn read_clip(&mut self, path: &Path, engine: &dyn Engine) -> Result<Option<Clip>, SessionError> {
-        let mut source = crate::video::open(path)?;
-        source.read_in_order();
-        let mut info = source.info().clone();
-        let sampled = FrameSampling::Uniform { frames: engine.frames() }.indices(&info);
-        let wanted = frames_to_read(engine.spacing(), &info.pts_secs, &sampled);
-        if engine.spacing().is_some() {
-            info.warnings.extend(far_apart(&info, &wanted));
-        }
-        let mut clip =
-            Clip { info, frames: Vec::with_capacity(sampled.len()), between: Vec::new(), token_points: None };
+    /// The sampled frames, and those between them that are wanted; `None` when cancelled.
+    /// Every frame is decoded once.
+    fn read_clip(
+        &mut self,
+        source: &mut dyn FrameSource,
+        &Look { info, sampled, wanted }: &Look<'_>,
+        engine: &dyn Engine,
+    ) -> Result<Option<Clip>, SessionError> {
+        let frames = Vec::with_capacity(sampled.len());
+        let mut clip = Clip { info: info.clone(), frames, between: Vec::new(), token_points: None };
         let mut waiting = Vec::with_capacity(SHRUNK_AT_ONCE);
         for (done, &index) in wanted.iter().enumerate() {
             let Some(frame) = source.frame_unless(index, &mut || self.is_cancelled())? else {

@@ -84,6 +84,9 @@ pub struct SessionState {
     pub layout: Option<Arc<Layout>>,
     /// Stage times of the open video.
     pub video_timing: Option<Timing>,
+    /// Frames of the open video that went through the vision tower; 0 when they had been
+    /// seen before.
+    pub encoded_frames: u32,
     /// Questions of the open video, oldest first.
     pub questions: Vec<AskedQuestion>,
     /// What is running.
@@ -106,6 +109,7 @@ impl Default for SessionState {
             points: Arc::default(),
             layout: None,
             video_timing: None,
+            encoded_frames: 0,
             questions: Vec::new(),
             activity: Activity::Idle,
             status: None,
@@ -152,9 +156,10 @@ impl SessionState {
                 self.points = Arc::new(points);
                 self.scene_revision += 1;
             }
-            SessionEvent::LayoutReady { layout, timing, .. } => {
+            SessionEvent::LayoutReady { layout, timing, encoded_frames, .. } => {
                 self.layout = Some(Arc::new(layout));
                 self.video_timing = Some(timing);
+                self.encoded_frames = encoded_frames;
                 self.scene_revision += 1;
                 self.activity = Activity::Idle;
             }
@@ -279,9 +284,12 @@ mod tests {
             "cameras" => {
                 SessionEvent::CamerasReady { request, cameras: vec![], points: PointCloud::default() }
             }
-            "layout" => {
-                SessionEvent::LayoutReady { request, layout: Layout::default(), timing: Timing::default() }
-            }
+            "layout" => SessionEvent::LayoutReady {
+                request,
+                layout: Layout::default(),
+                timing: Timing::default(),
+                encoded_frames: 0,
+            },
             "piece" => SessionEvent::AnswerPiece { request, piece: text },
             "answer" => SessionEvent::AnswerReady { request, answer: answer(text) },
             "cancelled" => SessionEvent::Cancelled { request },

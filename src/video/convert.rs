@@ -78,7 +78,12 @@ impl Rotation {
         let (width, height) = (stored.width as usize, stored.height as usize);
         let size = self.upright(stored);
         if self == Self::None {
-            return rows.chunks(stride).take(height).map(|row| &row[..width * 3]).collect::<Vec<_>>().concat();
+            return rows
+                .chunks(stride)
+                .take(height)
+                .map(|row| &row[..width * 3])
+                .collect::<Vec<_>>()
+                .concat();
         }
         let mut upright = Vec::with_capacity(size.pixels() * 3);
         for y in 0..size.height as usize {

@@ -323,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_clip_is_not_asked_for_when_its_model_does_not_load() {
-        let session = Session::start().unwrap();
+        let session = Session::start(None).unwrap();
         let mut link = ModelLink::new(Some(session), ComputeDevice::Cpu, Vec::new());
         link.load_model("no-such-folder".into());
         link.open_video("clip.mp4".into());

@@ -51,7 +51,9 @@ pub use workbench::{CameraMode, ClipTruth, Coloring, Drafts, Layer, LayerSet, Re
 pub use world_view::WorldPanel;
 
 use crate::recording::RecordingConfig;
-use crate::session::{ComputeDevice, LogError, Session, SessionError, SessionEvent, SessionLog};
+use crate::session::{
+    ComputeDevice, FeatureCache, LogError, Session, SessionError, SessionEvent, SessionLog,
+};
 
 /// The parts of a frame, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, SystemSet)]
@@ -77,6 +79,8 @@ pub struct ViewerOptions {
     pub model: Option<PathBuf>,
     /// Where the model runs.
     pub device: ComputeDevice,
+    /// Where to keep what the model sees of videos.
+    pub cache: Option<FeatureCache>,
     /// A file of actions to carry out (see `script.rs`).
     pub script: Option<PathBuf>,
     /// Where to record from the start.
@@ -111,7 +115,7 @@ pub enum ViewerError {
 pub fn run(options: ViewerOptions) -> Result<ExitCode, ViewerError> {
     let script = options.script.as_deref().map(script::Script::read).transpose()?;
     let replay = options.replay.as_deref().map(SessionLog::replay).transpose()?;
-    let session = if options.replay.is_none() { Some(Session::start()?) } else { None };
+    let session = if options.replay.is_none() { Some(Session::start(options.cache.clone())?) } else { None };
     let events: Vec<SessionEvent> =
         replay.into_iter().flat_map(|replay| replay.events).map(|logged| logged.event).collect();
     let replayed = replayed_clip(&events).filter(|_| script.is_none());

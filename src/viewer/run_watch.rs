@@ -138,7 +138,12 @@ fn session_of(room: &ValidationScene, revision: u64) -> SessionState {
         cameras: room.camera_estimates(),
         points: PointCloud::default(),
     });
-    session.apply(SessionEvent::LayoutReady { request, layout: room.layout(), timing: Timing::default() });
+    session.apply(SessionEvent::LayoutReady {
+        request,
+        layout: room.layout(),
+        timing: Timing::default(),
+        encoded_frames: 0,
+    });
     for (number, situation) in (1..).zip(&room.situations) {
         let request = RequestId(number);
         session.apply(SessionEvent::Started { request, question: Some(described(&situation.text)) });

@@ -178,6 +178,7 @@ fn write_session(folder: &Path, clip: &Path) -> PathBuf {
             request,
             layout: Layout { grid: (4, 4), tokens: (0..64).map(token).collect(), floor_height: -1.4 },
             timing: Timing::default(),
+            encoded_frames: 4,
         },
         SessionEvent::Started { request: asked, question: Some(question) },
         SessionEvent::SituationReady {

@@ -94,6 +94,7 @@ fn a_clip_becomes_a_layout_and_an_answer() {
                 VideoStep::Vision { .. } => 'v',
                 VideoStep::Camera { .. } => 'c',
                 VideoStep::Strangeness(_) => 's',
+                VideoStep::Warning(message) => panic!("{message}"),
                 VideoStep::Cameras(cameras, points) => {
                     assert_eq!(cameras.len(), 4);
                     assert_eq!(points.points.len(), 4 * 8 * 8);

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use loc3r::qa::{Question, QuestionKind};
 use loc3r::session::{
-    AskedQuestion, ComputeDevice, RequestId, Session, SessionEvent, SessionLog, SessionRequest, SessionState,
-    Timing,
+    AskedQuestion, ComputeDevice, FeatureCache, RequestId, Session, SessionEvent, SessionLog, SessionRequest,
+    SessionState, Timing,
 };
 
 use crate::checkpoints::{write_clip, write_tiny};
@@ -54,10 +54,14 @@ fn state_after(events: &[SessionEvent]) -> SessionState {
 }
 
 fn opened(folder: &std::path::Path) -> (Session, Vec<SessionEvent>) {
+    write_tiny(&folder.join("model"), |_| {});
+    write_clip(&folder.join("clip"));
+    opened_with(folder, None)
+}
+
+fn opened_with(folder: &std::path::Path, cache: Option<FeatureCache>) -> (Session, Vec<SessionEvent>) {
     let (model, clip) = (folder.join("model"), folder.join("clip"));
-    write_tiny(&model, |_| {});
-    write_clip(&clip);
-    let mut session = Session::start().unwrap();
+    let mut session = Session::start(cache).unwrap();
     session.request(SessionRequest::LoadModel { folder: model, device: ComputeDevice::Cpu }).unwrap();
     let last = session.request(SessionRequest::OpenVideo { path: clip }).unwrap();
     let events = events_until(&mut session, last);
@@ -91,6 +95,39 @@ fn a_conversation_ends_with_answers_and_replays_to_the_same_state() {
     let again = state_after(&replayed);
     assert_eq!(untimed(again.questions), untimed(state.questions));
     assert_eq!(again.layout, state.layout);
+}
+
+#[test]
+fn a_video_that_was_seen_before_is_neither_decoded_nor_encoded_and_gives_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    write_tiny(&folder.path().join("model"), |_| {});
+    write_clip(&folder.path().join("clip"));
+    let cache = FeatureCache { folder: folder.path().join("cache"), limit: 1 << 30 };
+    let run = |cache: Option<&FeatureCache>| {
+        let (mut session, mut events) = opened_with(folder.path(), cache.cloned());
+        let last = session.request(question("What is on my left?")).unwrap();
+        events.extend(events_until(&mut session, last));
+        state_after(&events)
+    };
+    let (without, first, second) = (run(None), run(Some(&cache)), run(Some(&cache)));
+    assert!(without.encoded_frames >= 4 && first.encoded_frames == without.encoded_frames);
+    assert_eq!(second.encoded_frames, 0);
+    let timing = second.video_timing.unwrap();
+    assert_eq!((timing.decode, timing.vision), (0.0, 0.0));
+    for state in [first, second] {
+        assert_eq!(state.layout, without.layout);
+        assert_eq!((&state.cameras, &state.points), (&without.cameras, &without.points));
+        assert_eq!(state.sight, without.sight);
+        assert_eq!(untimed(state.questions), untimed(without.questions.clone()));
+    }
+    // Other weights see for themselves.
+    write_tiny(&folder.path().join("model"), |tensors| {
+        for tensor in tensors.values_mut() {
+            *tensor = tensor.affine(1.01, 0.0).unwrap();
+        }
+    });
+    assert!(run(Some(&cache)).encoded_frames > 0);
+    assert_eq!(cache.entries().unwrap().len(), 2);
 }
 
 /// Without times: text keeps them to the last bit but one.

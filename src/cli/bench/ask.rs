@@ -48,7 +48,9 @@ pub(super) fn run(args: &AskBenchArgs) -> anyhow::Result<ExitCode> {
         bail!("there is no further question to measure; pass at least two");
     }
     let started = Instant::now();
-    let mut conversation = Conversation::start(&args.model, RecordingConfig::default(), None)?;
+    // The first layout is to be measured, not the disk.
+    let model = ModelArgs { no_cache: true, ..args.model.clone() };
+    let mut conversation = Conversation::start(&model, RecordingConfig::default(), None)?;
     let load_ms = started.elapsed().as_secs_f64() * 1e3;
     conversation.open_video(&args.video)?;
     let layout = conversation.state().video_timing.ok_or_else(|| anyhow!("the video has no layout"))?;

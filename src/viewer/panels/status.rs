@@ -95,7 +95,9 @@ fn timing(ui: &mut Ui, session: &SessionState) {
         ui.label(theme::weak(text)).on_hover_text(stages(&answer.timing));
     }
     if let Some(timing) = &session.video_timing {
-        ui.label(theme::weak(format!("layout {:.1} s", timing.total / 1000.0))).on_hover_text(stages(timing));
+        let seen = if session.encoded_frames == 0 { "\nthis video was seen before" } else { "" };
+        ui.label(theme::weak(format!("layout {:.1} s", timing.total / 1000.0)))
+            .on_hover_text(format!("{}{seen}", stages(timing)));
     }
 }
 
