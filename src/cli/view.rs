@@ -1,9 +1,17 @@
 //! `loc3r view`: the app. Arguments only; the app itself is `viewer`.
 
+#[cfg(feature = "viewer")]
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::conversation::{ModelArgs, RecordingArgs};
+#[cfg(feature = "viewer")]
+use crate::model::checkpoint::memory_plans;
+#[cfg(feature = "viewer")]
+use crate::model::memory_plan::{free_memory, gigabytes};
+#[cfg(feature = "viewer")]
+use crate::session::ModelChoice;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -59,10 +67,35 @@ pub(super) fn run(args: ViewArgs) -> anyhow::Result<ExitCode> {
     Ok(crate::viewer::run(ViewerOptions {
         video,
         model,
+        models: model_choices(model.as_deref()),
         device: args.model.device.0,
         cache: args.model.cache()?,
         script: args.script,
         recording: args.recording.config(),
         replay: args.replay,
     })?)
+}
+
+/// The models that the app offers: the one it starts with and the bundled one.
+#[cfg(feature = "viewer")]
+fn model_choices(started_with: Option<&Path>) -> Vec<ModelChoice> {
+    let bundled = super::places::model_folder(None).ok();
+    let mut folders: Vec<PathBuf> = started_with.map(Path::to_owned).into_iter().chain(bundled).collect();
+    folders.dedup();
+    folders.into_iter().map(model_choice).collect()
+}
+
+/// What a model takes, read off its configuration and the headers of its weights.
+#[cfg(feature = "viewer")]
+fn model_choice(path: PathBuf) -> ModelChoice {
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    let (needs, fits) = match memory_plans(&path) {
+        Ok([(dtype, plan), _]) => {
+            let free = free_memory(&candle_core::Device::Cpu);
+            let needs = format!("{} as {}", gigabytes(plan.total()), dtype.as_str());
+            (needs, free.is_none_or(|free| plan.total() <= free))
+        }
+        Err(error) => (error.to_string(), false),
+    };
+    ModelChoice { name, path, needs, fits }
 }

@@ -133,6 +133,11 @@ pub enum SessionEvent {
         /// Which one.
         model: ModelInfo,
     },
+    /// Neither model nor video are in memory any more.
+    ModelUnloaded {
+        /// The request that unloaded it, or that could not put another in its place.
+        request: RequestId,
+    },
     /// The video is open and its frames are read.
     VideoOpened {
         /// The request.
@@ -222,6 +227,7 @@ impl SessionEvent {
             | Self::VideoOpened { request, .. }
             | Self::ClipWarning { request, .. }
             | Self::CamerasReady { request, .. }
+            | Self::ModelUnloaded { request }
             | Self::LayoutReady { request, .. }
             | Self::SituationReady { request, .. }
             | Self::AnswerPiece { request, .. }

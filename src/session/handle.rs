@@ -74,6 +74,7 @@ impl Session {
         self.newest = id;
         match request {
             SessionRequest::LoadModel { .. } => self.model = Some(request),
+            SessionRequest::UnloadModel => (self.model, self.video) = (None, None),
             SessionRequest::OpenVideo { .. } => self.video = Some(request),
             SessionRequest::Ask { .. } => {}
         }

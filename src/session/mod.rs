@@ -29,6 +29,19 @@ pub use crate::model::FeatureCache;
 use crate::model::ModelError;
 use crate::video::VideoError;
 
+/// A model that can be loaded, for a list to choose from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelChoice {
+    /// Name for people.
+    pub name: String,
+    /// What [`SessionRequest::LoadModel`] takes.
+    pub path: PathBuf,
+    /// The memory that it takes ("7.9 GB as f32"), or what is wrong with it.
+    pub needs: String,
+    /// Whether that much memory was free when the list was made.
+    pub fits: bool,
+}
+
 /// Why a request failed. Each message is shown as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {

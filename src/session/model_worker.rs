@@ -73,7 +73,7 @@ struct Loaded {
 
 fn first_stage(work: &SessionRequest) -> Stage {
     match work {
-        SessionRequest::LoadModel { .. } => Stage::LoadModel,
+        SessionRequest::LoadModel { .. } | SessionRequest::UnloadModel => Stage::LoadModel,
         SessionRequest::OpenVideo { .. } => Stage::DecodeFrames,
         SessionRequest::Ask { .. } => Stage::Prefill,
     }
@@ -82,7 +82,9 @@ fn first_stage(work: &SessionRequest) -> Stage {
 fn question_of(work: &SessionRequest) -> Option<Question> {
     match work {
         SessionRequest::Ask { question, .. } => Some(question.clone()),
-        SessionRequest::LoadModel { .. } | SessionRequest::OpenVideo { .. } => None,
+        SessionRequest::LoadModel { .. } | SessionRequest::UnloadModel | SessionRequest::OpenVideo { .. } => {
+            None
+        }
     }
 }
 
@@ -160,6 +162,11 @@ impl Job<'_> {
     ) -> Result<(), SessionError> {
         match work {
             SessionRequest::LoadModel { folder, device } => self.load(folder, device, loaded, loader),
+            SessionRequest::UnloadModel => {
+                *loaded = None;
+                self.tell(SessionEvent::ModelUnloaded { request: self.request });
+                Ok(())
+            }
             SessionRequest::OpenVideo { path } => self.open(&path, loaded.as_mut()),
             SessionRequest::Ask { question, placed } => self.ask(question, placed, loaded.as_mut()),
         }
@@ -193,7 +200,13 @@ impl Job<'_> {
         loaded: &mut Option<Loaded>,
         loader: &Loader,
     ) -> Result<(), SessionError> {
-        let (engine, model) = loader(&folder, device)?;
+        // Two models may not fit: the old one goes first.
+        let had_one = loaded.take().is_some();
+        let (engine, model) = loader(&folder, device).inspect_err(|_failure| {
+            if had_one {
+                self.tell(SessionEvent::ModelUnloaded { request: self.request });
+            }
+        })?;
         *loaded = Some(Loaded { engine, folder });
         self.tell(SessionEvent::ModelLoaded { request: self.request, model });
         Ok(())

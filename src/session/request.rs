@@ -47,6 +47,8 @@ pub enum SessionRequest {
         /// Where it runs.
         device: ComputeDevice,
     },
+    /// Lets go of model and video, and of their memory.
+    UnloadModel,
     /// Reads a video, runs vision tower and camera encoder, predicts the layout.
     OpenVideo {
         /// File or folder of images.

@@ -141,6 +141,11 @@ impl SessionState {
                 self.model = Some(model);
                 self.activity = Activity::Idle;
             }
+            SessionEvent::ModelUnloaded { .. } => {
+                self.close_video();
+                self.model = None;
+                self.activity = Activity::Idle;
+            }
             SessionEvent::VideoOpened { info, sight, .. } => {
                 self.close_video();
                 self.video = Some(Arc::new(info));

@@ -79,6 +79,10 @@ pub enum ViewerAction {
     CopyAnswer,
     /// Loads a checkpoint folder.
     LoadModel(PathBuf),
+    /// Lets go of the model and its memory.
+    UnloadModel,
+    /// Shows the system's dialog for the folder of a model.
+    ShowModelDialog,
     /// Starts the model thread again after it ended.
     RestartModel,
     /// Starts or stops the Rerun recording.

@@ -12,7 +12,7 @@ use super::ViewerSet;
 use super::playback::PlaybackClock;
 use super::window::Pace;
 use super::workbench::Workbench;
-use crate::session::{ComputeDevice, Session, SessionEvent, SessionRequest, SessionState, Stage};
+use crate::session::{ComputeDevice, RequestId, Session, SessionEvent, SessionRequest, SessionState};
 use crate::video::{Frame, FrameIndex, PlayerEvent, VideoPlayer};
 use crate::worker::SendError;
 
@@ -45,8 +45,12 @@ pub(super) struct ModelLink {
     model_wanted: bool,
     /// A model is being loaded: opening a clip must not cancel it.
     loading: bool,
+    /// The request that loads it, once it is sent.
+    load: Option<RequestId>,
     /// The clip to be opened once the model is loaded.
     held: Option<PathBuf>,
+    /// The clip that was asked for last.
+    clip: Option<PathBuf>,
     /// Requests that found the queue full.
     waiting: VecDeque<SessionRequest>,
     /// Events read from a log, shown instead of a model's.
@@ -63,7 +67,9 @@ impl ModelLink {
             device,
             model_wanted: false,
             loading: false,
+            load: None,
             held: None,
+            clip: None,
             waiting: VecDeque::new(),
             replay: replay.into(),
             unrecorded: Vec::new(),
@@ -76,17 +82,31 @@ impl ModelLink {
         self.send_waiting();
     }
 
-    /// Loads a checkpoint folder on the chosen device.
+    /// Loads a checkpoint folder on the chosen device, in place of the model in use, and has
+    /// it look at the open clip.
     pub(crate) fn load_model(&mut self, folder: PathBuf) {
-        self.model_wanted = true;
-        self.loading = true;
+        self.cancel();
+        self.waiting.clear();
+        (self.model_wanted, self.loading, self.load) = (true, true, None);
+        self.held.clone_from(&self.clip);
         self.request(SessionRequest::LoadModel { folder, device: self.device });
+    }
+
+    /// Lets go of the model; the player goes on showing the clip.
+    pub(crate) fn unload_model(&mut self) {
+        self.waiting.clear();
+        self.cancel();
+        self.model_wanted = false;
+        self.loading = false;
+        self.held = None;
+        self.request(SessionRequest::UnloadModel);
     }
 
     /// Opens a clip; whatever runs is cancelled, except loading the model that is to
     /// look at it: then the clip waits, and is not asked for when loading fails.
     /// Without a model the player shows the clip alone.
     pub(crate) fn open_video(&mut self, path: PathBuf) {
+        self.clip = Some(path.clone());
         if self.loading {
             self.held = Some(path);
             return;
@@ -100,7 +120,7 @@ impl ModelLink {
 
     /// Something else takes the place of the clip: it is neither asked for nor waited for.
     pub(crate) fn leave_video(&mut self) {
-        self.held = None;
+        (self.held, self.clip) = (None, None);
         // A model being loaded is for whatever is opened next.
         if !self.loading {
             self.cancel();
@@ -134,7 +154,10 @@ impl ModelLink {
         };
         while let Some(request) = self.waiting.front() {
             match session.request(request.clone()) {
-                Ok(_) => {
+                Ok(id) => {
+                    if matches!(request, SessionRequest::LoadModel { .. }) {
+                        self.load = Some(id);
+                    }
                     self.waiting.pop_front();
                 }
                 Err(SendError::Busy) => break,
@@ -146,20 +169,22 @@ impl ModelLink {
 
     fn poll(&mut self) -> Option<SessionEvent> {
         let event = self.replay.pop_front().or_else(|| self.session.as_mut()?.poll())?;
-        let goes_on = matches!(
-            event,
-            SessionEvent::Started { .. } | SessionEvent::Progress { stage: Stage::LoadModel, .. }
-        );
-        if self.loading && !goes_on {
+        let ends_load = match &event {
+            SessionEvent::Crashed { .. } => true,
+            SessionEvent::ModelLoaded { .. }
+            | SessionEvent::Failed { .. }
+            | SessionEvent::Cancelled { .. } => self.load.is_some() && event.request() == self.load,
+            _ => false,
+        };
+        if self.loading && ends_load {
             self.loading = false;
             self.model_wanted = !matches!(event, SessionEvent::Failed { .. });
-        }
-        if !self.model_wanted {
-            self.held = None;
-        } else if matches!(event, SessionEvent::ModelLoaded { .. })
-            && let Some(path) = self.held.take()
-        {
-            self.request(SessionRequest::OpenVideo { path });
+            let held = self.held.take();
+            if matches!(event, SessionEvent::ModelLoaded { .. })
+                && let Some(path) = held
+            {
+                self.request(SessionRequest::OpenVideo { path });
+            }
         }
         Some(event)
     }
@@ -335,6 +360,47 @@ mod tests {
         }
         assert!(conversation.status.unwrap().text.contains("no-such-folder"));
         assert!(link.held.is_none() && !link.model_wanted && link.waiting.is_empty());
+    }
+
+    /// Polls until `is_reached`.
+    fn follow(link: &mut ModelLink, is_reached: impl Fn(&SessionState) -> bool) -> SessionState {
+        let mut conversation = SessionState::default();
+        while !is_reached(&conversation) {
+            match link.poll() {
+                Some(event) => conversation.apply(event),
+                None => std::thread::sleep(std::time::Duration::from_millis(2)),
+            }
+        }
+        conversation
+    }
+
+    #[test]
+    fn a_new_model_looks_at_the_open_clip_and_an_unloaded_one_at_nothing() {
+        let session = Session::start(None).unwrap();
+        let mut link = ModelLink::new(Some(session), ComputeDevice::Cpu, Vec::new());
+        // The clip was opened before there was a model.
+        link.open_video("no-such-clip.mp4".into());
+        link.load_model("assets/models/loc3r-mini".into());
+        let opened = |state: &SessionState| state.status.is_some();
+        let state = follow(&mut link, opened);
+        assert!(state.model.is_some());
+        assert!(state.status.unwrap().text.contains("no-such-clip"));
+        // While a request runs, another folder takes its place.
+        link.load_model("no-such-folder".into());
+        let state = follow(&mut link, |state| state.status.is_some());
+        assert!(state.status.unwrap().text.contains("no-such-folder"));
+        assert!(state.model.is_none() && !link.model_wanted);
+        link.load_model("assets/models/loc3r-mini".into());
+        follow(&mut link, opened);
+        link.unload_model();
+        let is_gone = std::cell::Cell::new(false);
+        while !is_gone.get() {
+            if let Some(event) = link.poll() {
+                is_gone.set(matches!(event, SessionEvent::ModelUnloaded { .. }));
+            }
+        }
+        link.open_video("another.mp4".into());
+        assert!(link.waiting.is_empty() && !link.model_wanted);
     }
 
     #[test]

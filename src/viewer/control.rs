@@ -109,6 +109,11 @@ impl Desk<'_, '_> {
             | ViewerAction::ShowStage(_) => self.look_at_run(action),
             ViewerAction::CopyAnswer => self.copy_answer(),
             ViewerAction::LoadModel(folder) => self.model.load_model(folder),
+            ViewerAction::UnloadModel => self.model.unload_model(),
+            ViewerAction::ShowModelDialog => {
+                self.workbench.dialog_open = true;
+                self.dialog.show_for_model();
+            }
             ViewerAction::RestartModel => self.restart_model(),
             ViewerAction::ToggleRecording => self.recording.toggle(),
             ViewerAction::SetUiScale(scale) => {

@@ -52,7 +52,7 @@ pub use world_view::WorldPanel;
 
 use crate::recording::RecordingConfig;
 use crate::session::{
-    ComputeDevice, FeatureCache, LogError, Session, SessionError, SessionEvent, SessionLog,
+    ComputeDevice, FeatureCache, LogError, ModelChoice, Session, SessionError, SessionEvent, SessionLog,
 };
 
 /// The parts of a frame, in this order.
@@ -77,6 +77,8 @@ pub struct ViewerOptions {
     pub video: Option<PathBuf>,
     /// Checkpoint folder; without one the app plays and shows, but cannot answer.
     pub model: Option<PathBuf>,
+    /// Models to choose from.
+    pub models: Vec<ModelChoice>,
     /// Where the model runs.
     pub device: ComputeDevice,
     /// Where to keep what the model sees of videos.
@@ -130,7 +132,8 @@ pub fn run(options: ViewerOptions) -> Result<ExitCode, ViewerError> {
     .insert_resource(window::Pace::new(script.is_some()))
     .insert_resource(script.unwrap_or_default())
     .insert_resource(bridge::ModelLink::new(session, options.device, events))
-    .insert_resource(record::Recording::new(options.recording.clone()));
+    .insert_resource(record::Recording::new(options.recording.clone()))
+    .insert_resource(Workbench { models: options.models.clone(), ..Workbench::default() });
     // A panel that cannot be drawn once (the window is closing) is no reason to end.
     app.set_error_handler(bevy::ecs::error::error);
     add_viewer(&mut app);

@@ -17,12 +17,16 @@ const VIDEO_ENDINGS: [&str; 14] =
 
 /// The dialog while it is open.
 #[derive(Debug, Default, Resource)]
-pub(super) struct OpenDialog(Option<Task<Option<PathBuf>>>);
+pub(super) struct OpenDialog {
+    task: Option<Task<Option<PathBuf>>>,
+    /// The folder of a model is asked for, not a video.
+    for_model: bool,
+}
 
 impl OpenDialog {
     /// Shows the dialog in the folder of `near`; nothing happens while one is open.
     pub(crate) fn show(&mut self, near: Option<&std::path::Path>) {
-        if self.0.is_some() {
+        if self.task.is_some() {
             return;
         }
         let mut dialog = rfd::AsyncFileDialog::new()
@@ -33,7 +37,19 @@ impl OpenDialog {
             dialog = dialog.set_directory(folder);
         }
         let answer = dialog.pick_file();
-        self.0 =
+        self.for_model = false;
+        self.task =
+            Some(IoTaskPool::get().spawn(async move { answer.await.map(|file| file.path().to_path_buf()) }));
+    }
+
+    /// Asks for the folder of a model; nothing happens while a dialog is open.
+    pub(crate) fn show_for_model(&mut self) {
+        if self.task.is_some() {
+            return;
+        }
+        let answer = rfd::AsyncFileDialog::new().set_title("Open the folder of a model").pick_folder();
+        self.for_model = true;
+        self.task =
             Some(IoTaskPool::get().spawn(async move { answer.await.map(|file| file.path().to_path_buf()) }));
     }
 }
@@ -45,14 +61,17 @@ pub(super) fn poll_dialog(
     pace: bevy::prelude::Res<Pace>,
     mut actions: MessageWriter<ViewerAction>,
 ) {
-    let Some(task) = &mut dialog.0 else { return };
+    let Some(task) = &mut dialog.task else { return };
     let Some(answer) = check_ready(task) else {
         pace.keep_drawing();
         return;
     };
-    dialog.0 = None;
+    dialog.task = None;
     workbench.dialog_open = false;
     match answer {
+        Some(path) if dialog.for_model => {
+            actions.write(ViewerAction::LoadModel(path));
+        }
         Some(path) => {
             actions.write(ViewerAction::OpenVideo(path));
         }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::qa::{LabeledQuestion, Situation};
 use crate::scene::SceneTruth;
+use crate::session::ModelChoice;
 
 /// A part of the 3D view that can be hidden.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -187,6 +188,8 @@ pub struct Workbench {
     pub clip: Option<PathBuf>,
     /// Truth and suggestions of the open clip.
     pub truth: Arc<ClipTruth>,
+    /// Models to choose from.
+    pub models: Vec<ModelChoice>,
     /// Opened before, newest first.
     pub recent: Vec<PathBuf>,
     /// The map of keys is open.
@@ -216,6 +219,7 @@ impl Default for Workbench {
             selected_question: None,
             clip: None,
             truth: Arc::default(),
+            models: Vec::new(),
             recent: Vec::new(),
             help_open: false,
             sight_open: false,

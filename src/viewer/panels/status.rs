@@ -13,7 +13,7 @@ use crate::viewer::workbench::RecordingState;
 /// Draws the bar.
 pub(in crate::viewer) fn status_ui(ui: &mut Ui, view: StatusView<'_>, actions: &mut Vec<ViewerAction>) {
     ui.horizontal(|ui| {
-        model(ui, view.session);
+        model_ui(ui, view.session.model.as_ref(), &view.workbench.models, actions);
         ui.separator();
         message(ui, &view);
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
@@ -26,15 +26,6 @@ pub(in crate::viewer) fn status_ui(ui: &mut Ui, view: StatusView<'_>, actions: &
 
 fn small(text: impl Into<String>) -> RichText {
     RichText::new(text).text_style(TextStyle::Small)
-}
-
-fn model(ui: &mut Ui, session: &SessionState) {
-    match &session.model {
-        Some(model) => model_ui(ui, model),
-        None => {
-            ui.label(theme::weak("no model"));
-        }
-    }
 }
 
 /// What went wrong, in full, until it is put away; with the cure where there is one.

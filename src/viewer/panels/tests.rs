@@ -11,8 +11,8 @@ use crate::geometry::{BevPoint, BevSigma, ImageSize, Orientation, OrientationHis
 use crate::qa::{AnswerKey, LabeledQuestion, Question, QuestionKind, Situation, SituationEstimate};
 use crate::scene::Layout as SceneLayout;
 use crate::session::{
-    Activity, AnswerDone, ModelInfo, RequestId, SessionEvent, SessionState, Severity, Stage, StatusMessage,
-    Timing, TokenCounts,
+    Activity, AnswerDone, ModelChoice, ModelInfo, RequestId, SessionEvent, SessionState, Severity, Stage,
+    StatusMessage, Timing, TokenCounts,
 };
 use crate::video::VideoInfo;
 use crate::viewer::workbench::{CameraMode, ClipTruth, Layer};
@@ -323,11 +323,44 @@ fn the_transport_steps_and_plays() {
 #[test]
 fn the_name_of_the_model_opens_its_card() {
     let session = ready_session();
-    let mut bar = Harness::new_ui(move |ui| model_card::model_ui(ui, session.model.as_ref().unwrap()));
+    let mut bar = Harness::new_ui(move |ui| {
+        model_card::model_ui(ui, session.model.as_ref(), &[], &mut Vec::new());
+    });
     assert!(bar.query_by_label_contains("Trained on nothing").is_none());
     bar.get_by_label("test model").click();
     bar.run();
     bar.get_by_label_contains("Trained on nothing");
     bar.get_by_label("1.00 million");
     bar.get_by_label("preview quality");
+}
+
+#[test]
+fn other_models_are_listed_with_what_they_take_and_can_be_used() {
+    let choice = |name: &str, path: &str, fits| ModelChoice {
+        name: name.to_owned(),
+        path: path.into(),
+        needs: format!("{name} GB"),
+        fits,
+    };
+    let mut desk = desk(ready_session());
+    desk.workbench.models = vec![choice("here", "assets", true), choice("large", "models/large", false)];
+    let mut bar = Harness::new_ui_state(
+        |ui, desk: &mut Desk| {
+            let (model, models) = (desk.session.model.as_ref(), &desk.workbench.models);
+            model_card::model_ui(ui, model, models, &mut desk.actions);
+        },
+        desk,
+    );
+    bar.get_by_label("test model").click();
+    bar.run();
+    bar.get_by_label("large GB");
+    bar.get_by_label("in use");
+    bar.get_by_label("Use").click();
+    bar.run();
+    bar.get_by_label("test model").click();
+    bar.run();
+    bar.get_by_label("Unload").click();
+    bar.run();
+    let wanted = [ViewerAction::LoadModel("models/large".into()), ViewerAction::UnloadModel];
+    assert_eq!(bar.state().actions, wanted);
 }
