@@ -64,10 +64,11 @@ pub(super) fn run(args: ViewArgs) -> anyhow::Result<ExitCode> {
         }
         found => Some(found?),
     };
+    let models = model_choices(model.as_deref());
     Ok(crate::viewer::run(ViewerOptions {
         video,
         model,
-        models: model_choices(model.as_deref()),
+        models,
         device: args.model.device.0,
         cache: args.model.cache()?,
         script: args.script,

@@ -31,7 +31,7 @@ use crate::scene::{CameraEstimate, Layout, LayoutToken, PointCloud};
 use crate::video::{FrameIndex, FrameSpacing, VideoInfo};
 
 /// Rows of one prefill step: bounds the memory of attention and the wait for a cancel.
-pub(super) const PREFILL_CHUNK: usize = 512;
+pub const PREFILL_CHUNK: usize = 512;
 
 /// Texts with more than this many bytes per token of the longest sequence are refused
 /// before they are tokenised.

@@ -43,7 +43,7 @@ use std::path::PathBuf;
 pub use config::ModelConfig;
 pub use exchange::{Clip, Query, Reply, ReplyStep, VideoStep};
 pub use feature_cache::FeatureCache;
-pub use loc3r_model::{Loc3rModel, VideoEncoding};
+pub use loc3r_model::{Loc3rModel, PREFILL_CHUNK, VideoEncoding};
 pub use network::{Network, SeededVariables};
 pub use perception::Perception;
 pub use tokenizer::TextTokenizer;

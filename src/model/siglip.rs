@@ -13,7 +13,7 @@ use super::layers::{LayerNorm, Linear, gelu_mlp, linear};
 use super::ops::{self, AttentionMask, Gelu, HeadCounts};
 
 /// Frames of one pass of [`SiglipTower::forward_in_chunks`].
-pub(super) const CHUNK: usize = 8;
+pub const CHUNK: usize = 8;
 
 /// Patch embedding, learned positions and pre-norm transformer layers.
 #[derive(Debug, Clone)]

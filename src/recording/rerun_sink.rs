@@ -83,6 +83,7 @@ impl RerunSink {
                 self.session_facts(None)?;
                 self.message(&format!("model {} on {}", model.name, model.device))
             }
+            SessionEvent::ModelUnloaded { .. } => self.message("the model was unloaded"),
             SessionEvent::VideoOpened { info, .. } => self.video(info),
             SessionEvent::ClipWarning { message, .. } => {
                 self.stream.reset_time();

@@ -11,11 +11,12 @@ use rand::Rng as _;
 use rand::seq::IndexedRandom as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::phrasing::{Referent, Text, Voice, has_front, is_flat, is_seat, mistyped, refer};
-use super::questions::{Pose, QuestionScene};
+use super::phrasing::{Beside, Referent, Text, Voice, has_front, is_flat, is_seat, mistyped, names, refer};
+use super::questions::{Pose, QuestionOptions, QuestionScene};
 use crate::geometry::Orientation;
 use crate::qa::Side;
 
+mod everyday;
 mod wording;
 
 /// Where somebody is, relative to one or two objects.
@@ -97,14 +98,14 @@ const SAME_HEADING: f32 = 30.0 / 180.0 * std::f32::consts::PI;
 /// Farthest object a person names to say where they are, metres.
 const CUE_RANGE: f32 = 4.5;
 
-/// Draws a situation and words it up to `wordings` times; `None` when this draw
-/// has no unambiguous words.
+/// Draws a situation and words it in as many ways as `options` want, at most; `None` when
+/// this draw has no unambiguous words.
 pub(super) fn draw(
     scene: &QuestionScene<'_>,
-    wordings: usize,
-    typo_rate: f64,
+    options: &QuestionOptions,
     rng: &mut ChaCha8Rng,
 ) -> Option<WordedSituation> {
+    let QuestionOptions { wordings, typo_rate, everyday, .. } = *options;
     let drawn = draw_pose(scene, rng)?;
     let mut told = Vec::new();
     let mut texts: Vec<Text> = Vec::new();
@@ -112,7 +113,7 @@ pub(super) fn draw(
         if texts.len() >= wordings {
             break;
         }
-        let Some((text, named)) = word(scene, &drawn, attempt, rng) else { continue };
+        let Some((text, named)) = word(scene, &drawn, attempt, everyday, rng) else { continue };
         if texts.iter().any(|other| other.words == text.words) {
             continue;
         }
@@ -378,11 +379,19 @@ fn word(
     scene: &QuestionScene<'_>,
     drawn: &Drawn,
     attempt: usize,
+    everyday: f64,
     rng: &mut ChaCha8Rng,
 ) -> Option<(Text, Vec<usize>)> {
+    let is_everyday = everyday > 0.0 && rng.random_bool(everyday);
     let name = |object: usize, rng: &mut ChaCha8Rng| {
         let colored = rng.random_bool(if scene.is_single(object) { 0.25 } else { 0.75 });
-        refer(&scene.objects, object, colored, rng)
+        let referent = refer(&scene.objects, object, colored, rng);
+        let is_doubtful = referent.matches.len() > 1;
+        if is_everyday && is_doubtful && rng.random_bool(0.5) {
+            beside(scene, referent, rng)
+        } else {
+            referent
+        }
     };
     let anchors = [name(drawn.anchors[0], rng), name(drawn.anchors[1], rng)];
     let target = drawn.target.map(|object| name(object, rng));
@@ -407,8 +416,37 @@ fn word(
     if fits.is_empty() || !fits.iter().all(same) {
         return None;
     }
-    let text = wording::compose(scene, drawn, &anchors, target.as_ref(), &cues, Voice::random(rng), rng);
+    let text = if is_everyday {
+        everyday::compose(scene, drawn, &anchors, target.as_ref(), &cues, rng)
+    } else {
+        wording::compose(scene, drawn, &anchors, target.as_ref(), &cues, Voice::random(rng), rng)
+    };
     Some((text, used))
+}
+
+/// Says of a thing, one of several, what it stands beside; unchanged where that is nothing
+/// of its kind alone.
+fn beside(scene: &QuestionScene<'_>, referent: Referent, rng: &mut ChaCha8Rng) -> Referent {
+    /// As near as this is beside, metres.
+    const NEAR: f32 = 0.8;
+    /// As near as this might be called so, too.
+    const DOUBTFUL: f32 = 1.4;
+    let gap = |object: usize, to: usize| scene.gap(scene.center(object), to);
+    let able: Vec<usize> = (0..scene.objects.len())
+        .filter(|&i| {
+            !referent.matches.contains(&i)
+                && scene.is_single(i)
+                && scene.seen(i)
+                && !is_flat(&scene.objects[i].category)
+                && gap(referent.object, i) < NEAR
+        })
+        .collect();
+    let Some(&other) = able.choose(rng) else { return referent };
+    let words = ["next to", "by", "beside", "near", "that is next to"].choose(rng).unwrap_or(&"next to");
+    let object = &scene.objects[other];
+    let noun = names(&object.category).first().map_or_else(String::new, |name| (*name).to_owned());
+    let matches = referent.matches.iter().copied().filter(|&i| gap(i, other) < DOUBTFUL).collect();
+    Referent { beside: Some(Beside { words, id: object.id, noun }), matches, ..referent }
 }
 
 /// Whether two different things go by the same words.

@@ -279,7 +279,8 @@ pub fn question_options(count: usize) -> QuestionOptions {
         questions_per_situation: 1,
         wordings: 1,
         room_questions,
-        typo_rate: 0.0,
+        typo_rate: 0.05,
+        everyday: 0.4,
     }
 }
 

@@ -1,6 +1,8 @@
 //! `loc3r bench`: one file per measurement.
 
 mod ask;
+mod infer;
+mod reference;
 mod synth;
 mod transformer;
 
@@ -17,6 +19,8 @@ pub(super) struct BenchArgs {
 enum Measurement {
     /// First layout and further questions on a video.
     Ask(ask::AskBenchArgs),
+    /// The parts of answering at published sizes: this program, PyTorch.
+    Infer(infer::InferArgs),
     /// Forward pass of transformer blocks: fused, composed, PyTorch.
     Forward(transformer::TransformerArgs),
     /// Training step of transformer blocks: fused, composed, PyTorch.
@@ -28,6 +32,7 @@ enum Measurement {
 pub(super) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     match args.measurement {
         Measurement::Ask(args) => ask::run(&args),
+        Measurement::Infer(args) => infer::run(&args),
         Measurement::Forward(args) => transformer::run(&args, transformer::Pass::Forward),
         Measurement::Train(args) => transformer::run(&args, transformer::Pass::Train),
         Measurement::Synth(args) => Ok(synth::run(&args)),

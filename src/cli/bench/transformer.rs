@@ -4,8 +4,7 @@
 //! bare matrix product (the roofline).
 
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
@@ -13,6 +12,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
+use super::reference;
 use crate::cli::output;
 use crate::model::ops::{self, AttentionMask, Gelu, HeadCounts, composed};
 use crate::train::optimizer::{AdamW, AdamWConfig};
@@ -185,22 +185,11 @@ fn work_gflop(args: &TransformerArgs, pass: Pass) -> f64 {
 /// Seconds in PyTorch, or why there are none.
 fn pytorch(args: &TransformerArgs, pass: Pass) -> anyhow::Result<Result<f64, String>> {
     let sizes = [args.batch, args.tokens, args.width, args.heads, args.blocks, args.repeats];
-    let probe = Command::new(&args.python).args(["-c", "import torch"]).stderr(Stdio::null()).status();
-    if !probe.is_ok_and(|status| status.success()) {
-        return Ok(Err(format!("PyTorch is not installed for {}", args.python)));
-    }
-    let mut child = Command::new(&args.python)
-        .arg("-")
-        .args(sizes.map(|size| size.to_string()))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot start {}", args.python))?;
-    child.stdin.take().context("the reference has no standard input")?.write_all(REFERENCE.as_bytes())?;
-    let result = child.wait_with_output()?;
-    ensure!(result.status.success(), "the PyTorch reference failed; its message is above");
-    let report: serde_json::Value =
-        serde_json::from_slice(&result.stdout).context("the PyTorch reference printed no JSON")?;
+    let arguments = sizes.map(|size| size.to_string());
+    let report = match reference::run(&args.python, &["torch"], REFERENCE, &arguments)? {
+        Ok(report) => report,
+        Err(reason) => return Ok(Err(reason)),
+    };
     let key = if pass == Pass::Train { "train" } else { "forward" };
     Ok(Ok(report[key].as_f64().context("the PyTorch reference printed no seconds")?))
 }

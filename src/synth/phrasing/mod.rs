@@ -3,7 +3,7 @@
 
 mod vocabulary;
 
-pub(super) use vocabulary::{activities, has_front, is_flat, is_seat, names, plural};
+pub(super) use vocabulary::{Activity, activities, has_front, is_flat, is_seat, names, plural};
 pub use vocabulary::{category_called, front};
 
 use rand::Rng as _;
@@ -24,8 +24,21 @@ pub(super) struct Referent {
     pub(super) adjective: String,
     /// The noun ("sofa").
     pub(super) noun: String,
+    /// What tells it from others of its kind.
+    pub(super) beside: Option<Beside>,
     /// Indices of all objects the words fit, `object` included.
     pub(super) matches: Vec<usize>,
+}
+
+/// "next to the sofa".
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Beside {
+    /// "next to".
+    pub(super) words: &'static str,
+    /// The other thing.
+    pub(super) id: ObjectId,
+    /// Its noun.
+    pub(super) noun: String,
 }
 
 impl Referent {
@@ -67,7 +80,7 @@ pub(super) fn refer(objects: &[SceneObject], object: usize, colored: bool, rng: 
         noun_fits(&noun, other) && (adjective.is_empty() || other.color.as_deref() == Some(&adjective))
     };
     let matches = (0..objects.len()).filter(|&i| fits(&objects[i])).collect();
-    Referent { object, id: target.id, adjective, noun, matches }
+    Referent { object, id: target.id, adjective, noun, beside: None, matches }
 }
 
 /// Who speaks, which decides verbs and pronouns.
@@ -169,6 +182,12 @@ impl Text {
         let start = text.words.len();
         text.words.push_str(&referent.noun);
         text.mentions.push(Mention { start, end: text.words.len(), object: referent.id });
+        if let Some(beside) = &referent.beside {
+            text = text.say(beside.words).say("the ");
+            let start = text.words.len();
+            text.words.push_str(&beside.noun);
+            text.mentions.push(Mention { start, end: text.words.len(), object: beside.id });
+        }
         text
     }
 
@@ -245,6 +264,7 @@ mod tests {
             id: ObjectId(4),
             adjective: "grey".to_owned(),
             noun: noun.to_owned(),
+            beside: None,
             matches: vec![0],
         }
     }

@@ -38,11 +38,20 @@ pub struct QuestionOptions {
     pub room_questions: usize,
     /// Share of situation texts with a mistyped word, 0 to 1.
     pub typo_rate: f64,
+    /// Share of situation texts in the manner of people who annotate, 0 to 1.
+    pub everyday: f64,
 }
 
 impl Default for QuestionOptions {
     fn default() -> Self {
-        Self { situations: 8, questions_per_situation: 2, wordings: 3, room_questions: 8, typo_rate: 0.03 }
+        Self {
+            situations: 8,
+            questions_per_situation: 2,
+            wordings: 3,
+            room_questions: 8,
+            typo_rate: 0.03,
+            everyday: 0.0,
+        }
     }
 }
 
@@ -61,7 +70,7 @@ pub fn questions_about(
         if situations == options.situations {
             break;
         }
-        let Some(situation) = situations::draw(scene, options.wordings, options.typo_rate, rng) else {
+        let Some(situation) = situations::draw(scene, options, rng) else {
             continue;
         };
         let view = situated::View::new(scene, &situation);

@@ -327,3 +327,35 @@ proptest! {
         });
     }
 }
+
+#[test]
+fn everyday_texts_name_their_things_in_whole_sentences() {
+    let mut objects = studio();
+    // A second chair in another corner: which one is told by what it stands beside.
+    objects.push(object(10, "chair", 0.5, 1.1, [0.4, 0.4, 0.9], 90.0));
+    let options = QuestionOptions { situations: 12, room_questions: 0, everyday: 1.0, ..Default::default() };
+    let questions: Vec<SynthQuestion> = with_scene(objects.clone(), Vec2::new(5.0, 4.0), |scene| {
+        let ask = |seed| questions_about(scene, &mut ChaCha8Rng::seed_from_u64(seed), &options);
+        (0..60).flat_map(ask).collect()
+    });
+    let texts =
+        || questions.iter().filter_map(|question| question.labeled.question.situation_text.as_deref());
+    for question in &questions {
+        let text = question.labeled.question.situation_text.as_deref().unwrap();
+        assert!(text.starts_with(char::is_uppercase), "{text}");
+        assert!(!text.contains("  ") && !text.contains(['{', '}']) && !text.contains(" ."), "{text}");
+        for mention in &question.mentions {
+            let noun = &text[mention.start..mention.end];
+            let named = objects.iter().find(|object| object.id == mention.object).unwrap();
+            let kind = crate::synth::category_called(noun).unwrap();
+            assert!(named.category.as_str().ends_with(kind), "{noun} for {:?} in {text}", named.category);
+        }
+    }
+    let some = |words: &str| assert!(texts().any(|text| text.contains(words)), "{words}");
+    ["chair next to the plant", "There is", "with my back", "I was", "rear", ". "].map(some);
+    let plain = QuestionOptions { everyday: 0.0, ..options };
+    let told = with_scene(studio(), Vec2::new(5.0, 4.0), |scene| {
+        questions_about(scene, &mut ChaCha8Rng::seed_from_u64(1), &plain)
+    });
+    assert!(told.iter().all(|q| !q.labeled.question.situation_text.as_deref().unwrap().contains("rear")));
+}

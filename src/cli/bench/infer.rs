@@ -1,0 +1,204 @@
+//! `loc3r bench infer`: the parts of answering at a published size with random weights,
+//! beside PyTorch and transformers in the same run, f32 on the processor.
+//!
+//! The camera encoder is left out: transformers has no CUT3R.
+
+use std::fmt::Write as _;
+use std::ops::ControlFlow;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+use candle_core::{D, DType, Device, Tensor};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::reference;
+use crate::cli::output;
+use crate::model::qwen2::{KvCache, Qwen2};
+use crate::model::sequence::VisualLayout;
+use crate::model::siglip::{self, SiglipTower};
+use crate::model::{ModelConfig, PREFILL_CHUNK, SeededVariables};
+
+const REFERENCE: &str = include_str!("../../../tests/reference/infer_bench.py");
+/// Tokens of the prompt before and behind the video.
+const PROMPT: usize = 80;
+
+/// What is measured.
+#[derive(Debug, clap::Args)]
+pub(super) struct InferArgs {
+    /// Size: tiny, tour, mini, onevision-0.5b or llava-video-7b
+    #[arg(long, default_value = "mini")]
+    shape: String,
+    /// Frames of the video [default: those of the model]
+    #[arg(long)]
+    frames: Option<u32>,
+    /// Tokens of a further question
+    #[arg(long, default_value_t = 40)]
+    question: usize,
+    /// Tokens of an answer
+    #[arg(long, default_value_t = 16)]
+    answer: usize,
+    /// Timed repetitions; the fastest counts
+    #[arg(long, default_value_t = 3)]
+    repeats: usize,
+    /// Python with PyTorch and transformers, for the reference
+    #[arg(long, default_value = "python3")]
+    python: String,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Seconds of each part.
+#[derive(Debug, Serialize)]
+struct Seconds {
+    /// All frames through the vision tower.
+    vision: f64,
+    /// Prompt and video through the language model.
+    prefill: f64,
+    /// A further question behind the kept video.
+    follow_up: f64,
+    /// An answer, token by token.
+    decode: f64,
+}
+
+impl Seconds {
+    fn parts(&self) -> [(&'static str, &'static str, f64); 4] {
+        [
+            ("vision", "vision tower, all frames", self.vision),
+            ("prefill", "language model, video", self.prefill),
+            ("follow_up", "further question", self.follow_up),
+            ("decode", "answer", self.decode),
+        ]
+    }
+}
+
+pub(super) fn run(args: &InferArgs) -> anyhow::Result<ExitCode> {
+    let Some(config) = ModelConfig::preset(&args.shape) else {
+        bail!("there is no shape {:?}; choose one of {}", args.shape, ModelConfig::PRESETS.join(", "));
+    };
+    let frames = args.frames.unwrap_or(config.num_frames).max(1) as usize;
+    let prefix = VisualLayout::new(&config, frames).len() + PROMPT;
+    let seconds = measure(args, &config, frames, prefix)?;
+    let peak = peak_memory();
+    let sizes = json!({
+        "vision": config.vision, "language": config.language, "frames": frames, "prefix": prefix,
+        "chunk": siglip::CHUNK.min(frames), "prefill_chunk": PREFILL_CHUNK, "question": args.question,
+        "answer": args.answer,
+    });
+    let arguments = [sizes.to_string(), args.repeats.max(1).to_string()];
+    let reference = reference::run(&args.python, &["torch", "transformers"], REFERENCE, &arguments)?;
+    if args.json {
+        let facts = json!({
+            "shape": args.shape, "sizes": sizes, "seconds": seconds, "peak_bytes": peak,
+            "reference": reference.as_ref().ok(),
+        });
+        output::result(&serde_json::to_string_pretty(&facts)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let heading = format!(
+        "{}, random weights, f32, {frames} frames, {prefix} tokens of video and prompt, fastest of {}",
+        args.shape, args.repeats
+    );
+    output::result(&table(&heading, args, &seconds, peak, &reference)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn measure(args: &InferArgs, config: &ModelConfig, frames: usize, prefix: usize) -> anyhow::Result<Seconds> {
+    let device = &Device::Cpu;
+    let vision = {
+        let variables = SeededVariables::new(1);
+        let tower = SiglipTower::new(&config.vision, &variables.builder(DType::F32, device))?;
+        let side = config.vision.image_size;
+        let pixels = Tensor::randn(0f32, 1.0, (frames, 3, side, side), device)?;
+        fastest(args.repeats, || {
+            let seen = tower.forward_in_chunks(&pixels, &mut |_| ControlFlow::Continue(()))?;
+            seen.map(drop).context("the tower was stopped")
+        })?
+    };
+    let variables = SeededVariables::new(2);
+    let weights = variables.builder(DType::F32, device);
+    let language = Qwen2::new(&config.language, &weights.pp("model"), &weights)?;
+    let width = config.language.hidden_size;
+    let rows = |count: usize| Tensor::randn(0f32, 1.0, (1, count, width), device);
+    let (video, question) = (rows(prefix)?, rows(args.question.max(1))?);
+    let mut kept = KvCache::new();
+    let prefill = fastest(args.repeats, || {
+        kept = KvCache::new();
+        for start in (0..prefix).step_by(PREFILL_CHUNK) {
+            let chunk = video.narrow(1, start, PREFILL_CHUNK.min(prefix - start))?.contiguous()?;
+            language.forward_embeds(&chunk, &mut kept)?;
+            kept = kept.detach();
+        }
+        Ok(())
+    })?;
+    let follow_up =
+        fastest(args.repeats, || Ok(language.forward_embeds(&question, &mut kept.clone()).map(drop)?))?;
+    let decode = fastest(args.repeats, || {
+        let (mut cache, mut token) = (kept.clone(), 1u32);
+        for _ in 0..args.answer {
+            let hidden =
+                language.forward_embeds(&language.embed(&Tensor::new(&[[token]], device)?)?, &mut cache)?;
+            cache = cache.detach();
+            token = language.logits(&hidden)?.flatten_all()?.argmax(D::Minus1)?.to_scalar()?;
+        }
+        Ok(())
+    })?;
+    Ok(Seconds { vision, prefill, follow_up, decode })
+}
+
+/// Seconds of the fastest of `repeats` runs.
+fn fastest(repeats: usize, mut work: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
+    let mut best = f64::INFINITY;
+    for _ in 0..repeats.max(1) {
+        let start = Instant::now();
+        work()?;
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    Ok(best)
+}
+
+/// The most memory that this process had so far, bytes; `None` where the system does not tell.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+}
+
+fn table(
+    heading: &str,
+    args: &InferArgs,
+    seconds: &Seconds,
+    peak: Option<u64>,
+    reference: &Result<Value, String>,
+) -> anyhow::Result<String> {
+    let mut text = format!("{heading}\n{:<26}{:>10}{:>10}{:>9}\n", "seconds", "loc3r", "PyTorch", "ratio");
+    let theirs = |part: &str| reference.as_ref().ok().and_then(|found| found["seconds"][part].as_f64());
+    for (part, name, ours) in seconds.parts() {
+        write!(text, "{name:<26}{ours:>10.3}")?;
+        match theirs(part) {
+            Some(theirs) => writeln!(text, "{theirs:>10.3}{:>9.2}", theirs / ours)?,
+            None => writeln!(text, "{:>10}{:>9}", "-", "-")?,
+        }
+    }
+    let rate = |secs: f64| args.answer as f64 / secs;
+    write!(text, "{:<26}{:>10.1}", "tokens a second", rate(seconds.decode))?;
+    match theirs("decode") {
+        Some(theirs) => writeln!(text, "{:>10.1}", rate(theirs))?,
+        None => writeln!(text, "{:>10}", "-")?,
+    }
+    if let Some(peak) = peak {
+        let theirs = reference.as_ref().ok().and_then(|found| found["peak_bytes"].as_f64());
+        let theirs = theirs.map_or("-".to_owned(), |bytes| format!("{:.2}", bytes / 1e9));
+        writeln!(text, "{:<26}{:>10.2}{theirs:>10}", "most memory, GB", peak as f64 / 1e9)?;
+    }
+    match reference {
+        Ok(found) => {
+            let version = found["version"].as_str().unwrap_or("of unknown version");
+            write!(text, "ratio: 1.00 is as fast as PyTorch {version} with transformers")?;
+        }
+        Err(reason) => write!(text, "no comparison: {reason}")?,
+    }
+    Ok(text)
+}
