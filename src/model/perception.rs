@@ -121,13 +121,24 @@ impl Perception {
     }
 }
 
+/// The header of a safetensors file, of which only the metadata matters here.
+#[derive(Deserialize)]
+struct Header {
+    #[serde(rename = "__metadata__", default)]
+    metadata: HashMap<String, String>,
+}
+
 /// What the file that starts with `bytes` (its header at least) says of itself.
 ///
 /// # Errors
 /// When it is no such file or one of another version.
 pub fn facts_of(bytes: &[u8]) -> Result<PerceptionFacts, String> {
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
-    let text = header.metadata().as_ref().and_then(|metadata| metadata.get(FACTS));
+    let cut = || "it ends within its header".to_owned();
+    let (length, rest) = bytes.split_first_chunk::<8>().ok_or_else(cut)?;
+    let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_too_long| cut())?;
+    let header: Header =
+        serde_json::from_slice(rest.get(..length).ok_or_else(cut)?).map_err(|error| error.to_string())?;
+    let text = header.metadata.get(FACTS);
     let text = text.ok_or_else(|| "it does not hold what a model saw".to_owned())?;
     let facts: PerceptionFacts = serde_json::from_str(text).map_err(|error| error.to_string())?;
     match facts.version {
