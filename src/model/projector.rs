@@ -8,6 +8,7 @@ use candle_nn::{Init, Module as _, VarBuilder};
 
 use super::config::{ModelConfig, NewlineMode, PoolingConfig, PoolingMode};
 use super::layers::Mlp;
+use super::ops;
 use super::sequence::VisualLayout;
 
 /// Projection, pooling and arrangement of vision tokens.
@@ -58,11 +59,8 @@ impl Projector {
         let pooled = match &self.pooling_matrix {
             Some(matrix) => {
                 let (tokens, _) = matrix.dims2()?;
-                matrix
-                    .broadcast_left(frames)?
-                    .contiguous()?
-                    .matmul(&flat)?
-                    .reshape((frames, tokens, width))?
+                let matrix = matrix.broadcast_left(frames)?.contiguous()?;
+                ops::matmul(&matrix, &flat)?.reshape((frames, tokens, width))?
             }
             None => self.pool_max(&flat)?,
         };

@@ -228,7 +228,7 @@ impl Qwen2 {
         let width = shape.pop().unwrap_or(0);
         let rows = hidden.elem_count() / width.max(1);
         shape.push(self.output.dim(0)?);
-        hidden.reshape((rows, width))?.matmul(&self.output.t()?)?.reshape(shape)
+        ops::linear(&hidden.reshape((rows, width))?, &self.output, None)?.reshape(shape)
     }
 
     /// Cosines and sines of the RoPE angles, (T, d / 2) each, in f32 whatever the

@@ -108,7 +108,7 @@ impl SiglipTower {
             .contiguous()?
             .reshape((frames * grid * grid, 3 * patch * patch))?;
         let weight = self.patch_weight.flatten_from(1)?; // (D, 3 patch²)
-        unfolded.matmul(&weight.t()?)?.broadcast_add(&self.patch_bias)?.reshape((
+        ops::linear(&unfolded, &weight, Some(&self.patch_bias))?.reshape((
             frames,
             grid * grid,
             self.patch_bias.dim(0)?,

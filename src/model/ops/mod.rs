@@ -2,7 +2,8 @@
 //! differentiable on every device. On the CPU in f32 they are fused, parallel
 //! and free of copies (candle custom operations with hand-written backward
 //! passes); elsewhere they are candle's own differentiable operations
-//! ([`composed`]). Gradients are first order only.
+//! ([`composed`]). Half precision on the CPU is how numbers are kept, products are computed
+//! in f32. Gradients are first order only.
 //!
 //! candle's own fused `softmax_last_dim`, `rms_norm`, `layer_norm`, `rope` and
 //! `sdpa` cut gradients silently: nothing outside this module calls them.
@@ -23,7 +24,7 @@ mod storage;
 use candle_core::{D, Result, Tensor};
 
 use attention::{Attention, HeadLayout};
-use storage::fusible;
+use storage::{fusible, half_on_cpu, wide};
 
 /// Who may look at whom in [`attention()`].
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +38,21 @@ pub enum AttentionMask<'a> {
     },
     /// Added to the scores before the softmax; broadcast to (batch, heads, queries, keys).
     Additive(&'a Tensor),
+}
+
+impl<'a> AttentionMask<'a> {
+    /// Its numbers in f32, if it has any.
+    fn wide(self) -> Result<Option<Tensor>> {
+        match self {
+            Self::None | Self::Causal { .. } => Ok(None),
+            Self::Additive(mask) => wide(mask).map(Some),
+        }
+    }
+
+    /// The same mask with `numbers`, if there are any.
+    fn or(self, numbers: Option<&'a Tensor>) -> Self {
+        numbers.map_or(self, Self::Additive)
+    }
 }
 
 /// Numbers of heads in (batch, length, heads · dim) tensors.
@@ -57,6 +73,10 @@ impl HeadCounts {
 
 /// x Wᵀ (+ b). `x`: (…, inputs); `weight`: (outputs, inputs); `bias`: (outputs); gives (…, outputs).
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    if half_on_cpu(&[x, weight]) {
+        let bias = bias.map(wide).transpose()?;
+        return linear(&wide(x)?, &wide(weight)?, bias.as_ref())?.to_dtype(x.dtype());
+    }
     if !fusible(&[x, weight]) || bias.is_some_and(|bias| !fusible(&[bias])) {
         return composed::linear(x, weight, bias);
     }
@@ -65,6 +85,14 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
         Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, linear::Linear),
         None => x.apply_op2(&weight, linear::Linear),
     }
+}
+
+/// The product of matrices of equal batch, (…, n, k) and (…, k, m).
+pub fn matmul(x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    if half_on_cpu(&[x, y]) {
+        return wide(x)?.matmul(&wide(y)?)?.to_dtype(x.dtype());
+    }
+    x.matmul(y)
 }
 
 /// LayerNorm over the last dimension.
@@ -87,6 +115,11 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
 /// Scaled dot-product attention. `q`: (batch, heads, queries, dim); `k`, `v`:
 /// (batch, kv_heads, keys, dim) where kv_heads divides heads. Softmax in f32.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, mask: AttentionMask<'_>) -> Result<Tensor> {
+    if half_on_cpu(&[q, k, v]) {
+        let wide_mask = mask.wide()?;
+        return attention(&wide(q)?, &wide(k)?, &wide(v)?, scale, mask.or(wide_mask.as_ref()))?
+            .to_dtype(q.dtype());
+    }
     if !fusible(&[q, k, v]) || !mask_fusible(mask) {
         return composed::attention(q, k, v, scale, mask);
     }
@@ -106,6 +139,11 @@ pub fn attention_tokens(
     scale: f64,
     mask: AttentionMask<'_>,
 ) -> Result<Tensor> {
+    if half_on_cpu(&[q, k, v]) {
+        let wide_mask = mask.wide()?;
+        let mask = mask.or(wide_mask.as_ref());
+        return attention_tokens(&wide(q)?, &wide(k)?, &wide(v)?, heads, scale, mask)?.to_dtype(q.dtype());
+    }
     if !fusible(&[q, k, v]) || !mask_fusible(mask) {
         return composed::attention_tokens(q, k, v, heads, scale, mask);
     }
@@ -124,6 +162,11 @@ pub fn attention_packed(
     scale: f64,
     mask: AttentionMask<'_>,
 ) -> Result<Tensor> {
+    if half_on_cpu(&[qkv]) {
+        let wide_mask = mask.wide()?;
+        return attention_packed(&wide(qkv)?, heads, scale, mask.or(wide_mask.as_ref()))?
+            .to_dtype(qkv.dtype());
+    }
     let (batch, length, width) = qkv.dims3()?;
     let parts = heads.queries + 2 * heads.keys;
     if parts == 0 || !width.is_multiple_of(parts) {
@@ -177,6 +220,10 @@ pub enum Gelu {
 /// inputs) and bias (outputs) of the two layers.
 pub fn mlp(x: &Tensor, up: [&Tensor; 2], down: [&Tensor; 2], activation: Gelu) -> Result<Tensor> {
     let operands = [x, up[0], up[1], down[0], down[1]];
+    if half_on_cpu(&operands) {
+        let [x, up, up_bias, down, down_bias] = operands.map(wide);
+        return mlp(&x?, [&up?, &up_bias?], [&down?, &down_bias?], activation)?.to_dtype(operands[0].dtype());
+    }
     if !fusible(&operands) {
         let hidden = composed::linear(x, up[0], Some(up[1]))?;
         let hidden = match activation {

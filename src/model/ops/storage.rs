@@ -10,6 +10,18 @@ pub(super) fn fusible(tensors: &[&Tensor]) -> bool {
     tensors.iter().all(|tensor| tensor.device().is_cpu() && tensor.dtype() == DType::F32)
 }
 
+/// Whether the operands are half-precision numbers in CPU memory. candle multiplies no bf16
+/// matrices there: products are computed in f32.
+pub(super) fn half_on_cpu(tensors: &[&Tensor]) -> bool {
+    let is_half = |tensor: &&Tensor| matches!(tensor.dtype(), DType::F16 | DType::BF16);
+    tensors.iter().all(|tensor| tensor.device().is_cpu()) && tensors.iter().any(is_half)
+}
+
+/// The same numbers in f32.
+pub(super) fn wide(tensor: &Tensor) -> Result<Tensor> {
+    tensor.to_dtype(DType::F32)
+}
+
 /// The values of a contiguous f32 operand.
 pub(super) fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     match (storage, layout.contiguous_offsets()) {
