@@ -67,7 +67,7 @@ impl Workshop {
     pub(crate) fn start(&self, args: &[&str]) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_loc3r"));
         command.args(args).current_dir(self.folder.path()).env("LOC3R_MODEL", self.path("model"));
-        command.env_remove("RUST_LOG").stdin(Stdio::null());
+        command.env("LOC3R_CACHE", self.path("cache")).env_remove("RUST_LOG").stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 }

@@ -66,6 +66,7 @@ fn run_app(folder: &Path, script: &str, args: &[&str]) -> (Option<i32>, String) 
     let log = folder.join("app.log");
     let log_file = std::fs::File::create(&log).unwrap();
     let mut app = Command::new(env!("CARGO_BIN_EXE_loc3r"))
+        .env("LOC3R_CACHE", "off")
         .arg("view")
         .arg("--script")
         .arg(&script_file)
