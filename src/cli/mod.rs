@@ -8,7 +8,11 @@ mod convert;
 mod curves;
 mod evaluate;
 mod export;
+mod fetch;
+mod hub_settings;
 mod inspect;
+mod interrupt;
+mod models;
 mod output;
 mod parity;
 mod picture;
@@ -33,6 +37,7 @@ Examples:
   loc3r ask walk.mp4 --questions questions.txt --json
   loc3r reconstruct walk.mp4 --ply room.ply --tum path.txt --png room.png
   loc3r tour --out runs/tour                   the whole job without a window
+  loc3r fetch OWNER/NAME                       install a model from a hub; --model NAME takes it
 
 Exit codes: 0 success, 1 the job found a problem, 2 wrong use or failure.
 RUST_LOG=loc3r=debug shows what happens inside.";
@@ -60,6 +65,8 @@ enum Command {
     Evaluate(evaluate::EvaluateArgs),
     Bench(bench::BenchArgs),
     Parity(parity::ParityArgs),
+    Fetch(fetch::FetchArgs),
+    Models(models::ModelsArgs),
     Convert(convert::ConvertArgs),
 }
 
@@ -79,6 +86,8 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Parity(args) => parity::run(args),
+        Command::Fetch(args) => fetch::run(args),
+        Command::Models(args) => models::run(&args),
         Command::Convert(args) => convert::run(args),
     };
     match outcome {

@@ -8,6 +8,8 @@ mod compare;
 mod evaluate;
 #[cfg(feature = "viewer")]
 mod gui;
+mod hub;
+mod hub_server;
 mod model;
 mod odometry;
 mod parity;
