@@ -17,6 +17,9 @@ const BUNDLED: &str = "loc3r-mini";
 /// The first bundled clip.
 const FIRST_CLIP: &str = "sample_videos/studio.mp4";
 
+/// What --model takes besides names.
+const WANTED: &str = "the folder that holds config.json, model.safetensors and tokenizer.json";
+
 /// The checkpoint folder to use: `given`, else `$LOC3R_MODEL`, else the bundled one. Both may
 /// be a folder or the name of an installed model.
 pub(super) fn model_folder(given: Option<&Path>) -> anyhow::Result<PathBuf> {
@@ -34,7 +37,6 @@ pub(super) fn model_folder(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     if is_checkpoint(&named) {
         return Ok(named);
     }
-    const WANTED: &str = "the folder that holds config.json, model.safetensors and tokenizer.json";
     if named.exists() {
         bail!(
             "{} (from {source}) is not a checkpoint folder: it has no config.json; pass {WANTED}",

@@ -15,7 +15,7 @@ const BLOCK: usize = 1 << 20;
 /// What a file must hash to, in lower-case hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Digest {
+pub(super) enum Digest {
     /// SHA-256 of the content.
     Sha256(String),
     /// SHA-1 of the content as a git blob.

@@ -67,20 +67,20 @@ impl FromStr for RepositoryName {
 
 /// A file of a repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RemoteFile {
+pub(super) struct RemoteFile {
     /// Path inside the repository, parts divided by `/`.
-    pub name: String,
+    pub(super) name: String,
     /// Bytes.
-    pub size: u64,
+    pub(super) size: u64,
     /// What the content hashes to.
-    pub digest: Digest,
+    pub(super) digest: Digest,
 }
 
 /// The files of a repository at one revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listing {
+pub(super) struct Listing {
     /// The commit where the hub names one: files are asked for by it, so that all are of one kind.
-    pub commit: Option<String>,
+    pub(super) commit: Option<String>,
     /// Files by name, as the hub tells them.
     pub(super) entries: Vec<Entry>,
 }
