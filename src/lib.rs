@@ -7,7 +7,7 @@
 //! |---|---|
 //! | 0 values | [`geometry`], [`worker`] |
 //! | 1 nouns | [`video`], [`scene`], [`qa`] |
-//! | 2 capabilities | [`model`], [`dataset`], [`synth`] |
+//! | 2 capabilities | [`hub`], [`model`], [`dataset`], [`synth`] |
 //! | 3 jobs | [`train`], [`evaluate`], [`parity`], [`session`], [`recording`] |
 //! | 4 fronts | `viewer`, [`cli`] |
 //!
@@ -20,6 +20,7 @@ pub mod cli;
 pub mod dataset;
 pub mod evaluate;
 pub mod geometry;
+pub mod hub;
 pub mod model;
 pub mod parity;
 pub mod qa;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use candle_core::DType;
 
 use super::output::{self, Counter};
+use super::places;
 use crate::model::convert::convert;
 use crate::model::memory_plan::gigabytes;
 
@@ -17,7 +18,7 @@ use crate::model::memory_plan::gigabytes;
 /// tokenizer.json, and reads back what it wrote.
 #[derive(Debug, clap::Args)]
 pub(super) struct ConvertArgs {
-    /// Checkpoint folder to read.
+    /// Checkpoint folder to read, or name of an installed model.
     from: PathBuf,
     /// New folder.
     #[arg(long, value_name = "DIR")]
@@ -41,7 +42,8 @@ pub(super) fn run(args: ConvertArgs) -> anyhow::Result<ExitCode> {
         Numbers::Bf16 => DType::BF16,
     });
     let mut bar = None;
-    let converted = convert(&args.from, &args.out, dtype, &mut |done, total| {
+    let from = places::path_or_installed(args.from)?;
+    let converted = convert(&from, &args.out, dtype, &mut |done, total| {
         bar.get_or_insert_with(|| Counter::start("tensors", total)).set(done);
     })?;
     if let Some(bar) = bar {

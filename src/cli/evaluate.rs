@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::output;
+use super::{output, places};
 use crate::dataset::read_real_rooms;
 use crate::evaluate::plots::{calibration, error_by_sigma};
 use crate::evaluate::real_rooms::{Unknown, real_clip};
@@ -22,9 +22,9 @@ use crate::synth::QuestionOptions;
 /// can be had without looking. With --layouts it runs over real rooms instead.
 #[derive(Debug, clap::Args)]
 pub(super) struct EvaluateArgs {
-    /// Checkpoint folder.
-    #[arg(long, value_name = "DIR", default_value = "assets/models/loc3r-mini")]
-    model: PathBuf,
+    /// Checkpoint folder, or name of an installed model [default: $LOC3R_MODEL, or the bundled loc3r-mini]
+    #[arg(long, value_name = "FOLDER|NAME")]
+    model: Option<PathBuf>,
     /// What to run over.
     #[arg(long, value_enum, default_value_t = Benchmark::Rooms)]
     benchmark: Benchmark,
@@ -102,8 +102,9 @@ impl Requirement {
 pub(super) fn run(args: EvaluateArgs) -> anyhow::Result<ExitCode> {
     /// Scenes that the word baselines learn from.
     const PRIOR_SCENES: u64 = 90;
-    let mut model = ModelPredictor::load(&args.model, &args.device)
-        .with_context(|| format!("cannot evaluate {}", args.model.display()))?;
+    let folder = places::model_folder(args.model.as_deref())?;
+    let mut model = ModelPredictor::load(&folder, &args.device)
+        .with_context(|| format!("cannot evaluate {}", folder.display()))?;
     let options = model.clip_options(QuestionOptions::default())?;
     let prior = prior_questions(PRIOR_SCENES, &options);
     let rooms = args.layouts.as_ref().map(|file| read_real_rooms(file)).transpose()?;

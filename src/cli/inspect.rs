@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use candle_core::{DType, Device};
 
-use super::output;
+use super::{output, places};
 use crate::geometry::ImageSize;
 use crate::model::checkpoint::{CONFIG_FILE, Checkpoint, memory_plans};
 use crate::model::memory_plan::{free_memory, gigabytes};
@@ -16,7 +16,8 @@ use crate::video::{self, VideoInfo};
 /// Facts about a video, checkpoint or scene file.
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct InspectArgs {
-    /// A video file, a folder of images, a checkpoint folder, or a scene file (JSON).
+    /// A video file, a folder of images, a checkpoint folder, the name of an installed model,
+    /// or a scene file (JSON).
     path: PathBuf,
     /// Print one JSON object instead of text.
     #[arg(long)]
@@ -27,6 +28,7 @@ pub(super) struct InspectArgs {
 }
 
 pub(super) fn run(args: InspectArgs) -> anyhow::Result<ExitCode> {
+    let args = InspectArgs { path: places::path_or_installed(args.path)?, ..args };
     let text = match Kind::of(&args.path) {
         Kind::Checkpoint => inspect_checkpoint(&args)?,
         Kind::Scene => inspect_scene(&args.path, args.json)?,

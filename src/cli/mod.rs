@@ -9,7 +9,11 @@ mod convert;
 mod curves;
 mod evaluate;
 mod export;
+mod fetch;
+mod hub_settings;
 mod inspect;
+mod interrupt;
+mod models;
 mod output;
 mod parity;
 mod picture;
@@ -34,6 +38,7 @@ Examples:
   loc3r ask walk.mp4 --questions questions.txt --json
   loc3r reconstruct walk.mp4 --ply room.ply --tum path.txt --png room.png
   loc3r tour --out runs/tour                   the whole job without a window
+  loc3r fetch OWNER/NAME                       install a model from a hub; --model NAME takes it
 
 Exit codes: 0 success, 1 the job found a problem, 2 wrong use or failure.
 RUST_LOG=loc3r=debug shows what happens inside.";
@@ -61,6 +66,8 @@ enum Command {
     Evaluate(evaluate::EvaluateArgs),
     Bench(bench::BenchArgs),
     Parity(parity::ParityArgs),
+    Fetch(fetch::FetchArgs),
+    Models(models::ModelsArgs),
     Convert(convert::ConvertArgs),
     Cache(cache::CacheArgs),
 }
@@ -81,6 +88,8 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Parity(args) => parity::run(args),
+        Command::Fetch(args) => fetch::run(args),
+        Command::Models(args) => models::run(&args),
         Command::Convert(args) => convert::run(args),
         Command::Cache(args) => cache::run(&args),
     };

@@ -83,6 +83,50 @@ impl Counter {
     }
 }
 
+/// A bar for bytes with speed and time left, on standard error. Where that is no terminal,
+/// each label is a line.
+#[derive(Debug)]
+pub(super) struct ByteBar(ProgressBar);
+
+impl ByteBar {
+    /// A bar for `total` bytes.
+    pub(super) fn start(total: u64) -> Self {
+        let bar = ProgressBar::new(total);
+        let style = ProgressStyle::with_template(
+            "{msg:<32!} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}",
+        );
+        Self(style.map_or_else(|_| bar.clone(), |style| bar.clone().with_style(style)))
+    }
+
+    /// What the bytes to come are of.
+    pub(super) fn label(&self, text: &str) {
+        if self.0.is_hidden() {
+            note(text);
+        } else {
+            self.0.set_message(text.to_owned());
+        }
+    }
+
+    /// `done` bytes are there.
+    pub(super) fn set(&self, done: u64) {
+        self.0.set_position(done);
+    }
+
+    /// A remark that leaves the bar whole.
+    pub(super) fn remark(&self, text: &str) {
+        if self.0.is_hidden() {
+            note(text);
+        } else {
+            self.0.println(text);
+        }
+    }
+
+    /// Takes the bar away.
+    pub(super) fn clear(self) {
+        self.0.finish_and_clear();
+    }
+}
+
 fn stage_name(stage: Stage) -> &'static str {
     match stage {
         Stage::LoadModel => "loading the model",

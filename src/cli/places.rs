@@ -1,38 +1,110 @@
-//! Where the bundled model and clips are found; the only place that looks at the environment.
+//! Where models and the bundled clips are found.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{anyhow, bail};
+use anyhow::{Context as _, anyhow, bail};
 
+use crate::hub::{InstalledModel, Lookup, installed, look_up};
 use crate::model::FeatureCache;
 
-/// Environment variable that names a checkpoint folder.
+/// Environment variable that names a checkpoint folder or an installed model.
 const MODEL_VARIABLE: &str = "LOC3R_MODEL";
+/// Environment variable that names the folder of installed models.
+const MODELS_VARIABLE: &str = "LOC3R_MODELS";
 /// The bundled checkpoint inside the project or an installation.
 const MODEL_FOLDER: &str = "assets/models/loc3r-mini";
+/// Its name.
+const BUNDLED: &str = "loc3r-mini";
 /// The first bundled clip.
 const FIRST_CLIP: &str = "sample_videos/studio.mp4";
 
-/// The checkpoint folder to use: `given`, else `$LOC3R_MODEL`, else the bundled one.
+/// What --model takes besides names.
+const WANTED: &str = "the folder that holds config.json, model.safetensors and tokenizer.json";
+
+/// The checkpoint folder to use: `given`, else `$LOC3R_MODEL`, else the bundled one. Both may
+/// be a folder or the name of an installed model.
 pub(super) fn model_folder(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     let named = given
         .map(|path| (path.to_owned(), "--model"))
         .or_else(|| std::env::var_os(MODEL_VARIABLE).map(|path| (PathBuf::from(path), MODEL_VARIABLE)));
-    if let Some((folder, source)) = named {
-        if is_checkpoint(&folder) {
-            return Ok(folder);
-        }
+    let Some((named, source)) = named else {
+        return find(MODEL_FOLDER, is_checkpoint).or_else(|tried| {
+            bail!(
+                "no model found; pass one with --model FOLDER or set {MODEL_VARIABLE} (looked at {})",
+                listed(&tried)
+            )
+        });
+    };
+    if is_checkpoint(&named) {
+        return Ok(named);
+    }
+    if named.exists() {
         bail!(
-            "{} (from {source}) is not a checkpoint folder: it has no config.json; pass the folder that holds config.json, model.safetensors and tokenizer.json",
-            folder.display()
+            "{} (from {source}) is not a checkpoint folder: it has no config.json; pass {WANTED}",
+            named.display()
         );
     }
-    find(MODEL_FOLDER, is_checkpoint).or_else(|tried| {
-        bail!(
-            "no model found; pass one with --model DIR or set {MODEL_VARIABLE} (looked at {})",
-            listed(&tried)
-        )
-    })
+    let models = installed_models()?;
+    match installed_folder(&models, &named)? {
+        Some(folder) => Ok(folder),
+        None => bail!(
+            "{} (from {source}) is neither a folder nor an installed model; pass {WANTED}, or one of these names: {}; `loc3r fetch OWNER/NAME` installs more",
+            named.display(),
+            names(&models)
+        ),
+    }
+}
+
+/// `path`, or the folder of the installed model of that name where there is no such path.
+pub(super) fn path_or_installed(path: PathBuf) -> anyhow::Result<PathBuf> {
+    if path.exists() {
+        return Ok(path);
+    }
+    Ok(installed_folder(&installed_models()?, &path)?.unwrap_or(path))
+}
+
+/// The folder of installed models: `$LOC3R_MODELS`, else one in the user's data folder.
+pub(super) fn models_folder() -> anyhow::Result<PathBuf> {
+    if let Some(folder) = std::env::var_os(MODELS_VARIABLE).filter(|folder| !folder.is_empty()) {
+        return Ok(PathBuf::from(folder));
+    }
+    let data = dirs::data_dir();
+    let data =
+        data.with_context(|| format!("this system has no folder for data; set {MODELS_VARIABLE} to one"))?;
+    Ok(data.join("loc3r/models"))
+}
+
+/// The installed models and the bundled one.
+pub(super) fn installed_models() -> anyhow::Result<Vec<InstalledModel>> {
+    let mut models = installed(&models_folder()?)?;
+    if let Ok(folder) = find(MODEL_FOLDER, is_checkpoint) {
+        models.extend(InstalledModel::open(BUNDLED.to_owned(), folder)?);
+    }
+    Ok(models)
+}
+
+/// The folder of a model by its name; `None` when no model is called so.
+fn installed_folder(models: &[InstalledModel], name: &Path) -> anyhow::Result<Option<PathBuf>> {
+    let Some(name) = name.to_str() else { return Ok(None) };
+    match look_up(models, name) {
+        Lookup::Unknown => Ok(None),
+        Lookup::Ambiguous(several) => {
+            let several: Vec<&str> = several.iter().map(|model| model.name.as_str()).collect();
+            bail!("{name} may be {}; say which", several.join(" or "))
+        }
+        Lookup::Found(model) => match model.missing {
+            None => Ok(Some(model.folder.clone())),
+            Some((missing, of)) => bail!(
+                "{} is not complete: {missing} of {of} files are missing; `loc3r fetch {}` goes on",
+                model.name,
+                model.name
+            ),
+        },
+    }
+}
+
+fn names(models: &[InstalledModel]) -> String {
+    models.iter().map(|model| model.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// Environment variable that names the folder of what models saw of videos; `off` for none.
@@ -101,6 +173,23 @@ mod tests {
         assert!(message.contains("--model") && message.contains("config.json"), "{message}");
         std::fs::write(folder.path().join("config.json"), "{}").unwrap();
         assert_eq!(model_folder(Some(folder.path())).unwrap(), folder.path());
+    }
+
+    #[test]
+    fn a_name_leads_to_a_folder_when_it_is_there_completely_and_alone() {
+        let model = |name: &str, missing| InstalledModel {
+            name: name.to_owned(),
+            folder: PathBuf::from("models").join(name),
+            bytes: 0,
+            missing,
+        };
+        let models = [model("a/One", None), model("b/One", None), model("a/Two", Some((1, 3)))];
+        let folder = |name: &str| installed_folder(&models, Path::new(name));
+        assert_eq!(folder("b/One").unwrap(), Some(PathBuf::from("models/b/One")));
+        assert_eq!(folder("Three").unwrap(), None);
+        assert!(folder("One").unwrap_err().to_string().contains("a/One or b/One"));
+        let message = folder("Two").unwrap_err().to_string();
+        assert!(message.contains("1 of 3 files") && message.contains("loc3r fetch a/Two"), "{message}");
     }
 
     #[test]

@@ -8,13 +8,13 @@ use anyhow::{Context as _, bail};
 use super::ablation::{self, Extent};
 use super::conversation::{RECORDER_START, RecordingArgs, end_recorder};
 use super::curves::draw_curves;
+use super::interrupt::stop_on_ctrl_c;
 use super::output;
 use super::progress::TrainProgress;
 use crate::recording::{Recorder, RecorderEvent, TrainingPlan, free_file};
 use crate::train::export::export;
 use crate::train::scenes::MOST_SCENES;
 use crate::train::{RunDir, StageKind, TrainConfig, TrainError, TrainEvent, pipeline};
-use crate::worker::CancelFlag;
 
 /// Train a model on generated rooms.
 ///
@@ -80,7 +80,14 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
         let mut progress = TrainProgress::default();
         let extent = Extent { seeds: args.seeds, clips: args.clips };
         let observer = &mut |event: &TrainEvent| progress.show(event);
-        let table = ablation::run(&config, &out, &from, extent, &stop_on_ctrl_c()?, observer)?;
+        let table = ablation::run(
+            &config,
+            &out,
+            &from,
+            extent,
+            &stop_on_ctrl_c("stopping after this step")?,
+            observer,
+        )?;
         output::result(&table);
         return Ok(ExitCode::SUCCESS);
     }
@@ -99,10 +106,15 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
     }
     let mut progress = TrainProgress::default();
     let mut recording = TrainRecording::start(&args.recording, &run, &config)?;
-    let outcome = pipeline::train(&run, &config, &stop_on_ctrl_c()?, &mut |event: &TrainEvent| {
-        progress.show(event);
-        recording.take(event, &progress);
-    });
+    let outcome = pipeline::train(
+        &run,
+        &config,
+        &stop_on_ctrl_c("stopping after this step")?,
+        &mut |event: &TrainEvent| {
+            progress.show(event);
+            recording.take(event, &progress);
+        },
+    );
     recording.finish();
     draw_curves(&run)?;
     if let Err(TrainError::Stopped { stage, step }) = outcome {
@@ -180,22 +192,6 @@ impl TrainRecording {
             output::note(&format!("warning: {error:#}"));
         }
     }
-}
-
-/// A flag that Ctrl-C raises: the step in hand is finished and saved. A second Ctrl-C
-/// ends the program at once.
-fn stop_on_ctrl_c() -> anyhow::Result<CancelFlag> {
-    let stop = CancelFlag::default();
-    let raised = stop.clone();
-    ctrlc::set_handler(move || {
-        if raised.is_raised() {
-            std::process::exit(2);
-        }
-        raised.raise();
-        output::note("stopping after this step; press Ctrl-C again to end at once");
-    })
-    .context("Ctrl-C cannot be caught on this system")?;
-    Ok(stop)
 }
 
 fn configuration(args: &TrainArgs) -> anyhow::Result<TrainConfig> {

@@ -64,7 +64,7 @@ pub(super) fn run(args: ViewArgs) -> anyhow::Result<ExitCode> {
         }
         found => Some(found?),
     };
-    let models = model_choices(model.as_deref());
+    let models = model_choices(model.as_deref())?;
     Ok(crate::viewer::run(ViewerOptions {
         video,
         model,
@@ -77,19 +77,27 @@ pub(super) fn run(args: ViewArgs) -> anyhow::Result<ExitCode> {
     })?)
 }
 
-/// The models that the app offers: the one it starts with and the bundled one.
+/// The models that the app offers: the one it starts with, the installed ones, the bundled one.
 #[cfg(feature = "viewer")]
-fn model_choices(started_with: Option<&Path>) -> Vec<ModelChoice> {
-    let bundled = super::places::model_folder(None).ok();
-    let mut folders: Vec<PathBuf> = started_with.map(Path::to_owned).into_iter().chain(bundled).collect();
-    folders.dedup();
-    folders.into_iter().map(model_choice).collect()
+fn model_choices(started_with: Option<&Path>) -> anyhow::Result<Vec<ModelChoice>> {
+    let installed = super::places::installed_models()?;
+    let named = |path: &Path| {
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        (name.to_string_lossy().into_owned(), path.to_owned())
+    };
+    let started_with = started_with.filter(|path| installed.iter().all(|model| model.folder != *path));
+    let others = installed.iter().map(|model| (model.name.clone(), model.folder.clone()));
+    Ok(started_with
+        .map(named)
+        .into_iter()
+        .chain(others)
+        .map(|(name, path)| model_choice(name, path))
+        .collect())
 }
 
 /// What a model takes, read off its configuration and the headers of its weights.
 #[cfg(feature = "viewer")]
-fn model_choice(path: PathBuf) -> ModelChoice {
-    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+fn model_choice(name: String, path: PathBuf) -> ModelChoice {
     let (needs, fits) = match memory_plans(&path) {
         Ok([(dtype, plan), _]) => {
             let free = free_memory(&candle_core::Device::Cpu);

@@ -136,6 +136,15 @@ pub fn memory_plans(folder: &Path) -> Result<[(DType, MemoryPlan); 2], ModelErro
     Ok([DType::F32, DType::BF16].map(|dtype| (dtype, MemoryPlan::new(&config, &weights, dtype))))
 }
 
+/// The types that the weights of a folder are stored as, the most frequent first; no tensor
+/// is read.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn stored_types(folder: &Path) -> Result<Vec<DType>, ModelError> {
+    Ok(WeightFiles::open(folder)?.types())
+}
+
 /// Writes a checkpoint folder; `tensors` by their published names, stored as `dtype`.
 /// The weights appear under their final name only when complete.
 ///

@@ -136,6 +136,20 @@ impl WeightFiles {
         self.places.get(name).map(|place| place.shape.as_slice())
     }
 
+    /// The types of the numbers, the most frequent first.
+    pub(super) fn types(&self) -> Vec<DType> {
+        let mut counts: Vec<(DType, u64)> = Vec::new();
+        for place in self.places.values() {
+            let count = place.shape.iter().fold(1u64, |count, &side| count.saturating_mul(side as u64));
+            match counts.iter_mut().find(|(dtype, _)| *dtype == place.dtype) {
+                Some((_, sum)) => *sum = sum.saturating_add(count),
+                None => counts.push((place.dtype, count)),
+            }
+        }
+        counts.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+        counts.into_iter().map(|(dtype, _)| dtype).collect()
+    }
+
     /// Reads a tensor as it is stored; `None` when it holds NaN or infinity.
     pub(super) fn read(&self, place: &Place, device: &Device) -> candle_core::Result<Option<Tensor>> {
         match &self.sources[place.file] {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("geometry", &[], &[]),
     ("worker", &[], &["crossbeam"]),
+    ("hub", &["worker"], &["ureq"]),
     ("video", &["geometry", "worker"], &["video_rs", "ffmpeg_next", "image", "crossbeam"]),
     ("scene", &["geometry", "video"], &[]),
     ("qa", &["geometry", "scene"], &[]),
@@ -63,6 +64,7 @@ const GUARDED: &[&str] = &[
     "rfd",
     "safetensors",
     "tokenizers",
+    "ureq",
     "video_rs",
 ];
 

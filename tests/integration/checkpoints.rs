@@ -63,11 +63,28 @@ impl Workshop {
         finished(self.start(args))
     }
 
+    /// Runs `loc3r` as [`Self::run`] does, with variables of its own.
+    pub(crate) fn run_with(&self, variables: &[(&str, &str)], args: &[&str]) -> Run {
+        finished(self.start_with(variables, args))
+    }
+
     /// Starts `loc3r` as [`Self::run`] does.
     pub(crate) fn start(&self, args: &[&str]) -> Child {
+        self.start_with(&[], args)
+    }
+
+    /// Starts `loc3r` as [`Self::run_with`] does.
+    pub(crate) fn start_with(&self, variables: &[(&str, &str)], args: &[&str]) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_loc3r"));
         command.args(args).current_dir(self.folder.path()).env("LOC3R_MODEL", self.path("model"));
-        command.env("LOC3R_CACHE", self.path("cache")).env_remove("RUST_LOG").stdin(Stdio::null());
+        command.env("LOC3R_MODELS", self.path("models")).env("LOC3R_CACHE", self.path("cache"));
+        command.env("XDG_CACHE_HOME", self.path("cache"));
+        // Nothing of the user who runs the tests counts.
+        for variable in ["RUST_LOG", "HF_TOKEN", "HF_TOKEN_PATH", "HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE"]
+        {
+            command.env_remove(variable);
+        }
+        command.envs(variables.iter().copied()).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 }

@@ -9,6 +9,8 @@ mod evaluate;
 mod fuzz;
 #[cfg(feature = "viewer")]
 mod gui;
+mod hub;
+mod hub_server;
 mod model;
 mod odometry;
 mod parity;
