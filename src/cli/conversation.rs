@@ -28,8 +28,8 @@ const RECORDER_END: Duration = Duration::from_secs(40);
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Model")]
 pub(super) struct ModelArgs {
-    /// Checkpoint folder [default: the bundled loc3r-mini, or $LOC3R_MODEL]
-    #[arg(long, value_name = "DIR")]
+    /// Checkpoint folder or GGUF file [default: the bundled loc3r-mini, or $LOC3R_MODEL]
+    #[arg(long, value_name = "FOLDER|GGUF")]
     pub model: Option<PathBuf>,
     /// Where it runs: auto, cpu, cuda, cuda:N or metal; a device that is missing is an error
     #[arg(long, value_name = "DEVICE", default_value = "auto")]

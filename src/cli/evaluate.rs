@@ -22,8 +22,8 @@ use crate::synth::QuestionOptions;
 /// can be had without looking. With --layouts it runs over real rooms instead.
 #[derive(Debug, clap::Args)]
 pub(super) struct EvaluateArgs {
-    /// Checkpoint folder.
-    #[arg(long, value_name = "DIR", default_value = "assets/models/loc3r-mini")]
+    /// Checkpoint folder or GGUF file.
+    #[arg(long, value_name = "FOLDER|GGUF", default_value = "assets/models/loc3r-mini")]
     model: PathBuf,
     /// What to run over.
     #[arg(long, value_enum, default_value_t = Benchmark::Rooms)]

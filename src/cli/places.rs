@@ -4,14 +4,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 
-/// Environment variable that names a checkpoint folder.
+use crate::model::checkpoint::is_gguf;
+
+/// Environment variable that names a checkpoint folder or GGUF file.
 const MODEL_VARIABLE: &str = "LOC3R_MODEL";
 /// The bundled checkpoint inside the project or an installation.
 const MODEL_FOLDER: &str = "assets/models/loc3r-mini";
 /// The first bundled clip.
 const FIRST_CLIP: &str = "sample_videos/studio.mp4";
 
-/// The checkpoint folder to use: `given`, else `$LOC3R_MODEL`, else the bundled one.
+/// The checkpoint folder or GGUF file to use: `given`, else `$LOC3R_MODEL`, else the bundled one.
 pub(super) fn model_folder(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     let named = given
         .map(|path| (path.to_owned(), "--model"))
@@ -21,7 +23,7 @@ pub(super) fn model_folder(given: Option<&Path>) -> anyhow::Result<PathBuf> {
             return Ok(folder);
         }
         bail!(
-            "{} (from {source}) is not a checkpoint folder: it has no config.json; pass the folder that holds config.json, model.safetensors and tokenizer.json",
+            "{} (from {source}) is no checkpoint: it has no config.json and is no GGUF file; pass the folder that holds config.json, model.safetensors and tokenizer.json, or a file that `loc3r convert --quantize` wrote",
             folder.display()
         );
     }
@@ -40,7 +42,7 @@ pub(super) fn first_clip() -> anyhow::Result<PathBuf> {
 }
 
 fn is_checkpoint(folder: &Path) -> bool {
-    folder.join("config.json").is_file()
+    folder.join("config.json").is_file() || (folder.is_file() && is_gguf(folder))
 }
 
 fn listed(places: &[PathBuf]) -> String {

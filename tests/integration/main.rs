@@ -6,6 +6,7 @@ mod checkpoints;
 mod cli;
 mod compare;
 mod evaluate;
+mod gguf;
 #[cfg(feature = "viewer")]
 mod gui;
 mod model;
