@@ -29,9 +29,9 @@ const RECORDER_END: Duration = Duration::from_secs(40);
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Model")]
 pub(super) struct ModelArgs {
-    /// Checkpoint folder, or name of an installed model (see `loc3r models`)
+    /// Checkpoint folder, GGUF file, or name of an installed model (see `loc3r models`)
     /// [default: $LOC3R_MODEL, or the bundled loc3r-mini]
-    #[arg(long, value_name = "FOLDER|NAME")]
+    #[arg(long, value_name = "FOLDER|GGUF|NAME")]
     pub model: Option<PathBuf>,
     /// Where it runs: auto, cpu, cuda, cuda:N or metal; a device that is missing is an error
     #[arg(long, value_name = "DEVICE", default_value = "auto")]

@@ -9,23 +9,44 @@ use super::output::{self, Counter};
 use super::places;
 use crate::model::convert::convert;
 use crate::model::memory_plan::gigabytes;
+use crate::model::quantize::{KindReport, Quantization, Quantized, quantize};
 
-/// Make one checkpoint folder out of separate parts.
+/// Make one checkpoint folder out of separate parts, or one quantised GGUF file.
 ///
 /// Reads a folder as people have it: shards with their index, names of LLaVA or of
 /// transformers, pytorch_model.bin, CUT3R's own file (cut3r*.pth or cut3r*.safetensors)
 /// beside it. Writes one model.safetensors with this program's names, config.json and
-/// tokenizer.json, and reads back what it wrote.
+/// tokenizer.json, and reads back what it wrote. With --quantize it writes one GGUF file that
+/// holds everything: the language model's matrices quantised, the rest as it is.
 #[derive(Debug, clap::Args)]
 pub(super) struct ConvertArgs {
-    /// Checkpoint folder to read, or name of an installed model.
+    /// Checkpoint folder or GGUF file to read, or name of an installed model.
     from: PathBuf,
-    /// New folder.
-    #[arg(long, value_name = "DIR")]
+    /// New folder; with --quantize the new file, FILE.gguf.
+    #[arg(long, value_name = "PATH")]
     out: PathBuf,
-    /// Type of the numbers; as they are unless given.
+    /// Type of the numbers that are not quantised; as they are unless given.
     #[arg(long = "as", value_enum, value_name = "TYPE")]
     numbers: Option<Numbers>,
+    /// Write a GGUF file whose language model has matrices of this type.
+    #[arg(long, value_enum, value_name = "TYPE")]
+    quantize: Option<Blocks>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Blocks {
+    /// 8.5 bits a number.
+    #[value(name = "q8_0")]
+    Q8,
+    /// 6.6 bits a number.
+    #[value(name = "q6_K")]
+    Q6K,
+    /// 5.5 bits a number.
+    #[value(name = "q5_K")]
+    Q5K,
+    /// 4.5 bits a number.
+    #[value(name = "q4_K")]
+    Q4K,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -43,18 +64,49 @@ pub(super) fn run(args: ConvertArgs) -> anyhow::Result<ExitCode> {
     });
     let mut bar = None;
     let from = places::path_or_installed(args.from)?;
-    let converted = convert(&from, &args.out, dtype, &mut |done, total| {
+    let progress = &mut |done, total| {
         bar.get_or_insert_with(|| Counter::start("tensors", total)).set(done);
-    })?;
+    };
+    let quantization = args.quantize.map(|blocks| match blocks {
+        Blocks::Q8 => Quantization::Q8_0,
+        Blocks::Q6K => Quantization::Q6K,
+        Blocks::Q5K => Quantization::Q5K,
+        Blocks::Q4K => Quantization::Q4K,
+    });
+    let (tensors, left_out, bytes, table) = match quantization {
+        None => {
+            let done = convert(&from, &args.out, dtype, progress)?;
+            (done.tensors, done.left_out, done.bytes, String::new())
+        }
+        Some(quantization) => {
+            let done = quantize(&from, &args.out, quantization, dtype, progress)?;
+            (done.tensors, done.left_out, done.bytes, table(&done))
+        }
+    };
     if let Some(bar) = bar {
         bar.clear();
     }
     output::result(&format!(
-        "{}: {} tensors, {}, read back; {} tensors that nothing needs were left out",
+        "{}: {tensors} tensors, {}, read back; {left_out} tensors that nothing needs were left out{table}",
         args.out.display(),
-        converted.tensors,
-        gigabytes(converted.bytes),
-        converted.left_out
+        gigabytes(bytes),
     ));
     Ok(ExitCode::SUCCESS)
+}
+
+/// One line a kind of tensor, each with the line break before it.
+fn table(done: &Quantized) -> String {
+    let mut lines = format!(
+        "\n{:<20} {:<5} {:>7} {:>8}  relative difference, largest",
+        "kind", "type", "tensors", "size"
+    );
+    for ((kind, name), report) in &done.kinds {
+        let KindReport { tensors, bytes, difference, unfit, .. } = report;
+        let unfit = unfit.map_or_else(String::new, |width| {
+            format!("  (rows of {width} numbers are no whole blocks of the type asked for)")
+        });
+        lines +=
+            &format!("\n{kind:<20} {name:<5} {tensors:>7} {:>8}  {difference:.4}{unfit}", gigabytes(*bytes));
+    }
+    lines
 }

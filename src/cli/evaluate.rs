@@ -22,8 +22,8 @@ use crate::synth::QuestionOptions;
 /// can be had without looking. With --layouts it runs over real rooms instead.
 #[derive(Debug, clap::Args)]
 pub(super) struct EvaluateArgs {
-    /// Checkpoint folder, or name of an installed model [default: $LOC3R_MODEL, or the bundled loc3r-mini]
-    #[arg(long, value_name = "FOLDER|NAME")]
+    /// Checkpoint folder, GGUF file, or name of an installed model [default: $LOC3R_MODEL, or the bundled loc3r-mini]
+    #[arg(long, value_name = "FOLDER|GGUF|NAME")]
     model: Option<PathBuf>,
     /// What to run over.
     #[arg(long, value_enum, default_value_t = Benchmark::Rooms)]

@@ -8,7 +8,7 @@ use candle_core::{DType, Device};
 
 use super::{output, places};
 use crate::geometry::ImageSize;
-use crate::model::checkpoint::{CONFIG_FILE, Checkpoint, memory_plans};
+use crate::model::checkpoint::{CONFIG_FILE, Checkpoint, KeyReport, is_gguf, memory_plans};
 use crate::model::memory_plan::{free_memory, gigabytes};
 use crate::synth::{LoadedScene, Room, read_scene_file};
 use crate::video::{self, VideoInfo};
@@ -16,8 +16,8 @@ use crate::video::{self, VideoInfo};
 /// Facts about a video, checkpoint or scene file.
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct InspectArgs {
-    /// A video file, a folder of images, a checkpoint folder, the name of an installed model,
-    /// or a scene file (JSON).
+    /// A video file, a folder of images, a checkpoint folder or GGUF file, the name of an
+    /// installed model, or a scene file (JSON).
     path: PathBuf,
     /// Print one JSON object instead of text.
     #[arg(long)]
@@ -40,7 +40,7 @@ pub(super) fn run(args: InspectArgs) -> anyhow::Result<ExitCode> {
 
 /// What a path holds, by its name and content.
 enum Kind {
-    /// A folder with a `config.json`.
+    /// A folder with a `config.json`, or a GGUF file.
     Checkpoint,
     /// A scene file of `loc3r synth`.
     Scene,
@@ -50,7 +50,7 @@ enum Kind {
 
 impl Kind {
     fn of(path: &Path) -> Self {
-        if path.join(CONFIG_FILE).is_file() {
+        if path.join(CONFIG_FILE).is_file() || is_gguf(path) {
             Self::Checkpoint
         } else if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json")) {
             Self::Scene
@@ -69,12 +69,13 @@ fn inspect_checkpoint(args: &InspectArgs) -> anyhow::Result<String> {
     for name in &report.used {
         *tensors.entry(name.split('.').next().unwrap_or(name)).or_default() += 1;
     }
-    let plans = memory_plans(folder)?;
+    let plans = memory_plans(folder, &Device::Cpu)?;
+    let types = types(report);
     if args.json {
         let memory: BTreeMap<&str, _> = plans.iter().map(|(dtype, plan)| (dtype.as_str(), plan)).collect();
         let facts = serde_json::json!({
             "folder": folder, "parameters": report.parameters, "tensors": tensors, "memory_bytes": memory,
-            "config": config,
+            "stored": types, "config": config,
         });
         return Ok(serde_json::to_string_pretty(&facts)?);
     }
@@ -112,17 +113,42 @@ fn inspect_checkpoint(args: &InspectArgs) -> anyhow::Result<String> {
     for (part, count) in &tensors {
         fact("tensors", format!("{count} in {part}"));
     }
+    for (name, TypeFacts { tensors, bytes }) in &types {
+        fact("stored", format!("{tensors} tensors as {name}, {}", gigabytes(*bytes)));
+    }
     if !report.ignored.is_empty() {
         fact("unused", format!("{} tensors", report.ignored.len()));
     }
     if args.tensors {
-        for (fate, names) in [("used", &report.used), ("unused", &report.ignored)] {
-            for name in names {
-                fact(fate, name.clone());
-            }
+        for name in &report.used {
+            let stored = report
+                .stored
+                .get(name)
+                .map_or_else(String::new, |stored| format!(", {} in {}", stored.numbers.name(), stored.file));
+            fact("used", format!("{name}{stored}"));
+        }
+        for name in &report.ignored {
+            fact("unused", name.clone());
         }
     }
     Ok(lines.join("\n"))
+}
+
+/// The loaded tensors of one type of numbers.
+#[derive(Debug, Default, serde::Serialize)]
+struct TypeFacts {
+    tensors: usize,
+    bytes: u64,
+}
+
+fn types(report: &KeyReport) -> BTreeMap<&'static str, TypeFacts> {
+    let mut types: BTreeMap<&str, TypeFacts> = BTreeMap::new();
+    for stored in report.stored.values() {
+        let facts = types.entry(stored.numbers.name()).or_default();
+        facts.tensors += 1;
+        facts.bytes += stored.bytes;
+    }
+    types
 }
 
 /// Reads a scene file as `loc3r synth --scene` does: what is printed can be rendered.

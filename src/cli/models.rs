@@ -2,10 +2,9 @@
 
 use std::process::ExitCode;
 
-use candle_core::DType;
-
 use super::{output, places};
 use crate::hub::InstalledModel;
+use crate::model::NumberType;
 use crate::model::checkpoint::stored_types;
 use crate::model::memory_plan::gigabytes;
 
@@ -36,7 +35,7 @@ pub(super) fn run(args: &ModelsArgs) -> anyhow::Result<ExitCode> {
 /// A model with the types of its numbers, or why it cannot be used.
 struct Described {
     model: InstalledModel,
-    types: Result<Vec<DType>, String>,
+    types: Result<Vec<NumberType>, String>,
 }
 
 impl Described {
@@ -54,7 +53,7 @@ impl Described {
     /// "bf16", "f32 and bf16", the most frequent first.
     fn numbers(&self) -> Option<String> {
         let types = self.types.as_ref().ok()?;
-        Some(types.iter().map(|dtype| dtype.as_str()).collect::<Vec<_>>().join(" and "))
+        Some(types.iter().map(|numbers| numbers.name()).collect::<Vec<_>>().join(" and "))
     }
 
     fn json(&self) -> serde_json::Value {

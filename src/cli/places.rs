@@ -6,8 +6,9 @@ use anyhow::{Context as _, anyhow, bail};
 
 use crate::hub::{InstalledModel, Lookup, installed, look_up};
 use crate::model::FeatureCache;
+use crate::model::checkpoint::is_gguf;
 
-/// Environment variable that names a checkpoint folder or an installed model.
+/// Environment variable that names a checkpoint folder, a GGUF file or an installed model.
 const MODEL_VARIABLE: &str = "LOC3R_MODEL";
 /// Environment variable that names the folder of installed models.
 const MODELS_VARIABLE: &str = "LOC3R_MODELS";
@@ -19,10 +20,10 @@ const BUNDLED: &str = "loc3r-mini";
 const FIRST_CLIP: &str = "sample_videos/studio.mp4";
 
 /// What --model takes besides names.
-const WANTED: &str = "the folder that holds config.json, model.safetensors and tokenizer.json";
+const WANTED: &str = "the folder that holds config.json, model.safetensors and tokenizer.json, or a file that `loc3r convert --quantize` wrote";
 
-/// The checkpoint folder to use: `given`, else `$LOC3R_MODEL`, else the bundled one. Both may
-/// be a folder or the name of an installed model.
+/// The checkpoint folder or GGUF file to use: `given`, else `$LOC3R_MODEL`, else the bundled
+/// one. Both may be a path or the name of an installed model.
 pub(super) fn model_folder(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     let named = given
         .map(|path| (path.to_owned(), "--model"))
@@ -40,7 +41,7 @@ pub(super) fn model_folder(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     }
     if named.exists() {
         bail!(
-            "{} (from {source}) is not a checkpoint folder: it has no config.json; pass {WANTED}",
+            "{} (from {source}) is no checkpoint: it has no config.json and is no GGUF file; pass {WANTED}",
             named.display()
         );
     }
@@ -140,7 +141,7 @@ pub(super) fn first_clip() -> anyhow::Result<PathBuf> {
 }
 
 fn is_checkpoint(folder: &Path) -> bool {
-    folder.join("config.json").is_file()
+    folder.join("config.json").is_file() || (folder.is_file() && is_gguf(folder))
 }
 
 fn listed(places: &[PathBuf]) -> String {

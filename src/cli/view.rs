@@ -98,7 +98,7 @@ fn model_choices(started_with: Option<&Path>) -> anyhow::Result<Vec<ModelChoice>
 /// What a model takes, read off its configuration and the headers of its weights.
 #[cfg(feature = "viewer")]
 fn model_choice(name: String, path: PathBuf) -> ModelChoice {
-    let (needs, fits) = match memory_plans(&path) {
+    let (needs, fits) = match memory_plans(&path, &candle_core::Device::Cpu) {
         Ok([(dtype, plan), _]) => {
             let free = free_memory(&candle_core::Device::Cpu);
             let needs = format!("{} as {}", gigabytes(plan.total()), dtype.as_str());

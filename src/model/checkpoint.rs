@@ -1,20 +1,23 @@
-//! Checkpoint folders: `config.json`, `tokenizer.json` and weights
-//! (`weight_files`). Every tensor is accounted for; nothing loads half.
+//! Checkpoints: folders of `config.json`, `tokenizer.json` and weights (`weight_files`), or
+//! one GGUF file with all of it. Every tensor is accounted for; nothing loads half.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use candle_core::quantized::QTensor;
 use candle_core::{DType, Device, Shape, Tensor};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
 
 use super::config::ModelConfig;
+use super::gguf::{self, names};
 use super::memory_plan::{MemoryPlan, free_memory, shortage};
 use super::published::{config_from_published, is_ignored};
+use super::quantized::{QuantizedSource, Weights};
 use super::tokenizer::TextTokenizer;
-use super::weight_files::{self, WeightFiles};
-use super::{ModelError, Network, camera, network};
+use super::weight_files::{self, Place, WeightFiles};
+use super::{ModelError, Network, NumberType, camera, network};
 
 /// File names inside a checkpoint folder.
 pub const CONFIG_FILE: &str = "config.json";
@@ -42,8 +45,21 @@ pub struct KeyReport {
     pub wrong_shape: Vec<String>,
     /// Holding NaN or infinity.
     pub not_finite: Vec<String>,
+    /// How the loaded ones are stored, and where.
+    pub stored: BTreeMap<String, StoredAs>,
     /// Number of weights loaded.
     pub parameters: u64,
+}
+
+/// How a tensor is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredAs {
+    /// Type of its numbers.
+    pub numbers: NumberType,
+    /// Bytes in the file.
+    pub bytes: u64,
+    /// Name of the file.
+    pub file: String,
 }
 
 impl KeyReport {
@@ -84,21 +100,22 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Loads a folder, weights converted to `dtype`.
+    /// Loads a folder or a GGUF file, weights converted to `dtype`; the language model's
+    /// matrices stay quantised where they are.
     ///
     /// # Errors
     /// When a file cannot be read, or the parts do not fit; the message names file and tensor.
-    pub fn load(folder: &Path, dtype: DType, device: &Device) -> Result<Self, ModelError> {
-        let (files, config) = open(folder)?;
+    pub fn load(path: &Path, dtype: DType, device: &Device) -> Result<Self, ModelError> {
+        let (files, config) = open(path)?;
         // Refused before the system ends the program.
-        let plan = MemoryPlan::new(&config, &files.counts(&config), dtype);
+        let plan = MemoryPlan::new(&config, &files.counts(&config, device), dtype);
         if let Some(reason) = free_memory(device).and_then(|free| shortage(&plan, free)) {
-            return Err(ModelError::Memory { path: folder.to_owned(), reason });
+            return Err(ModelError::Memory { path: path.to_owned(), reason });
         }
-        let tokenizer = TextTokenizer::load(&folder.join(TOKENIZER_FILE), config.language.vocab_size)?;
+        let tokenizer = read_tokenizer(path, &files, &config)?;
         if config.tokenizer_entries != 0 && config.tokenizer_entries != tokenizer.entries() {
             return Err(ModelError::Tokenizer {
-                path: folder.join(TOKENIZER_FILE),
+                path: if is_gguf(path) { path.to_owned() } else { path.join(TOKENIZER_FILE) },
                 reason: format!(
                     "it has {} entries, the weights were trained with {}; take the tokenizer of this checkpoint",
                     tokenizer.entries(),
@@ -108,7 +125,7 @@ impl Checkpoint {
         }
         let source = CheckpointSource::new(files);
         let root = VarBuilder::from_backend(Box::new(source.clone()), dtype, device.clone());
-        let network = Network::new(&config, &root)?;
+        let network = Network::from_weights(&config, &Weights::with_quantized(&root, &source))?;
         let camera = camera::build(&config, root.pp(network::CAMERA_PREFIX))?;
         let report = source.report(&config);
         match report.problem() {
@@ -118,21 +135,26 @@ impl Checkpoint {
     }
 }
 
-/// The files that decide what the network of a folder computes: configuration and weights.
+/// The files that decide what the network of a checkpoint computes: configuration and weights.
 ///
 /// # Errors
-/// When there are no weights.
-pub fn files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
-    weight_files::paths(folder)
+/// When a file cannot be opened.
+pub fn files(path: &Path) -> Result<Vec<PathBuf>, ModelError> {
+    weight_files::paths(path)
 }
 
-/// What a checkpoint folder takes as f32 and as bf16; nothing is loaded.
+/// Whether a path is that of a GGUF file, by its name.
+pub fn is_gguf(path: &Path) -> bool {
+    gguf::is_gguf(path)
+}
+
+/// What a checkpoint takes on `device` as f32 and as bf16; nothing is loaded.
 ///
 /// # Errors
 /// When a file cannot be read.
-pub fn memory_plans(folder: &Path) -> Result<[(DType, MemoryPlan); 2], ModelError> {
-    let (files, config) = open(folder)?;
-    let weights = files.counts(&config);
+pub fn memory_plans(path: &Path, device: &Device) -> Result<[(DType, MemoryPlan); 2], ModelError> {
+    let (files, config) = open(path)?;
+    let weights = files.counts(&config, device);
     Ok([DType::F32, DType::BF16].map(|dtype| (dtype, MemoryPlan::new(&config, &weights, dtype))))
 }
 
@@ -141,7 +163,7 @@ pub fn memory_plans(folder: &Path) -> Result<[(DType, MemoryPlan); 2], ModelErro
 ///
 /// # Errors
 /// When a file cannot be read.
-pub fn stored_types(folder: &Path) -> Result<Vec<DType>, ModelError> {
+pub fn stored_types(folder: &Path) -> Result<Vec<NumberType>, ModelError> {
     Ok(WeightFiles::open(folder)?.types())
 }
 
@@ -178,20 +200,54 @@ pub fn save(
     std::fs::rename(&partial, &path).map_err(|error| write_error(&path, error.to_string()))
 }
 
-/// The weight files of a folder with the configuration that fits them; no tensor is read.
-pub(super) fn open(folder: &Path) -> Result<(WeightFiles, ModelConfig), ModelError> {
-    let mut files = WeightFiles::open(folder)?;
-    let mut config = read_config(folder, &files)?;
+/// The weight files of a folder, or a GGUF file, with the configuration that fits them; no
+/// tensor is read.
+pub(super) fn open(path: &Path) -> Result<(WeightFiles, ModelConfig), ModelError> {
+    let mut files = WeightFiles::open(path)?;
+    let mut config = read_config(path, &files)?;
     files.adopt_heads(&mut config);
+    if let Some((path, file)) = files.gguf() {
+        names::check_decoder(file, &config.language)
+            .map_err(|reason| ModelError::Weights { path: path.to_owned(), reason })?;
+    }
     Ok((files, config))
+}
+
+/// A text that a GGUF file with everything holds.
+fn text_of<'a>(path: &Path, files: &'a WeightFiles, key: &str) -> Result<&'a str, ModelError> {
+    files.gguf().and_then(|(_, file)| file.text(key)).ok_or_else(|| ModelError::Folder {
+        path: path.to_owned(),
+        reason: format!(
+            "it has no {key}, so it is a language model alone; put it into a folder with {CONFIG_FILE}, {TOKENIZER_FILE} and the weights of vision tower, projector and heads, and pass that folder"
+        ),
+    })
+}
+
+/// The tokenizer of a folder or GGUF file.
+pub(super) fn read_tokenizer(
+    path: &Path,
+    files: &WeightFiles,
+    config: &ModelConfig,
+) -> Result<TextTokenizer, ModelError> {
+    let rows = config.language.vocab_size;
+    if is_gguf(path) {
+        return TextTokenizer::parse(text_of(path, files, names::TOKENIZER_KEY)?.as_bytes(), path, rows);
+    }
+    TextTokenizer::load(&path.join(TOKENIZER_FILE), rows)
 }
 
 /// Reads `config.json`, ours or a published one; the rows of the embedding table are
 /// those of the tensor.
-fn read_config(folder: &Path, files: &WeightFiles) -> Result<ModelConfig, ModelError> {
-    let path = folder.join(CONFIG_FILE);
+fn read_config(path: &Path, files: &WeightFiles) -> Result<ModelConfig, ModelError> {
+    let (path, bytes) = if is_gguf(path) {
+        (path.to_owned(), Ok(text_of(path, files, names::CONFIG_KEY)?.as_bytes().to_vec()))
+    } else {
+        let path = path.join(CONFIG_FILE);
+        let bytes = std::fs::read(&path);
+        (path, bytes)
+    };
     let fail = |reason: String| ModelError::Config { path: path.clone(), reason };
-    let bytes = std::fs::read(&path).map_err(|error| fail(error.to_string()))?;
+    let bytes = bytes.map_err(|error| fail(error.to_string()))?;
     let json: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| fail(error.to_string()))?;
     let mut config = if json.get("model_type").is_some() {
         config_from_published(&json).map_err(&fail)?
@@ -239,7 +295,30 @@ impl CheckpointSource {
             let list = if is_ignored(&name, config) { &mut report.ignored } else { &mut report.unexpected };
             list.push(shown);
         }
+        report.ignored.extend(self.files.replaced.iter().cloned());
         report
+    }
+
+    /// Writes down that a tensor was given.
+    fn note_used(&self, name: &str, place: &Place) {
+        let count = place.shape.iter().product::<usize>();
+        let stored = StoredAs {
+            numbers: place.numbers,
+            bytes: place.numbers.bytes(&place.shape).unwrap_or_default() as u64,
+            file: self.files.file_name(place),
+        };
+        let mut report = self.locked();
+        report.parameters += count as u64;
+        report.used.push(name.to_owned());
+        report.stored.insert(name.to_owned(), stored);
+    }
+
+    /// A name as people find it in their files.
+    fn shown(&self, name: &str) -> String {
+        match self.files.gguf().and_then(|_| names::gguf_name(name)) {
+            Some(theirs) => format!("{name} [{theirs}]"),
+            None => name.to_owned(),
+        }
     }
 
     /// The tensor, or a note of what is wrong with it.
@@ -251,7 +330,7 @@ impl CheckpointSource {
         device: &Device,
     ) -> candle_core::Result<Option<Tensor>> {
         let Some(place) = self.files.places.get(name) else {
-            self.locked().missing.push(name.to_owned());
+            self.locked().missing.push(self.shown(name));
             return Ok(None);
         };
         if place.shape != shape.dims() {
@@ -264,10 +343,26 @@ impl CheckpointSource {
             return Ok(None);
         };
         let tensor = tensor.to_dtype(dtype)?;
-        let mut report = self.locked();
-        report.parameters += tensor.elem_count() as u64;
-        report.used.push(name.to_owned());
+        self.note_used(name, place);
         Ok(Some(tensor))
+    }
+}
+
+impl QuantizedSource for CheckpointSource {
+    fn quantized(
+        &self,
+        name: &str,
+        shape: (usize, usize),
+        device: &Device,
+    ) -> candle_core::Result<Option<Arc<QTensor>>> {
+        // What is missing or wrong is asked for again as a dense tensor, and reported there.
+        let fitting = self.files.places.get(name).filter(|place| place.shape == [shape.0, shape.1]);
+        let Some(place) = fitting else { return Ok(None) };
+        let blocks = self.files.read_blocks(place, device)?;
+        if blocks.is_some() {
+            self.note_used(name, place);
+        }
+        Ok(blocks)
     }
 }
 

@@ -11,11 +11,10 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::{Dtype, View};
 
-use super::ModelError;
-use super::checkpoint::{CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE, open};
+use super::checkpoint::{CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE, open, read_tokenizer};
 use super::published::is_ignored;
-use super::tokenizer::TextTokenizer;
 use super::weight_files::{Place, WeightFiles};
+use super::{ModelError, NumberType};
 
 /// What was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +45,7 @@ pub fn convert(
         return Err(write_error("it holds a checkpoint already".to_owned()));
     }
     let (files, mut config) = open(from)?;
-    let tokenizer = TextTokenizer::load(&from.join(TOKENIZER_FILE), config.language.vocab_size)?;
+    let tokenizer = read_tokenizer(from, &files, &config)?;
     config.tokenizer_entries = tokenizer.entries();
     let (unused, used): (Vec<_>, Vec<_>) =
         files.places.iter().partition(|(name, _)| is_ignored(name, &config));
@@ -61,7 +60,8 @@ pub fn convert(
     let tensors = used
         .iter()
         .map(|&(name, place)| {
-            let dtype = dtype.unwrap_or(place.dtype);
+            let dtype = written_as(name, place, dtype)
+                .map_err(|reason| ModelError::Weights { path: from.to_owned(), reason })?;
             Ok((name.as_str(), StoredTensor { files: &files, place, dtype, state: &state }))
         })
         .collect::<Result<Vec<_>, ModelError>>()?;
@@ -92,8 +92,9 @@ fn read_back(
     let written = WeightFiles::open(to)?;
     for (name, place) in used {
         let same = written.places.get(*name).is_some_and(|copy| {
-            let wanted = bytes_of(files, place, dtype.unwrap_or(place.dtype));
-            wanted.is_ok() && wanted == bytes_of(&written, copy, copy.dtype)
+            let wanted = written_as(name, place, dtype).and_then(|dtype| bytes_of(files, place, dtype));
+            let found = written_as(name, copy, None).and_then(|dtype| bytes_of(&written, copy, dtype));
+            wanted.is_ok() && wanted == found
         });
         if !same {
             let reason = format!("{name} does not read back as it was written; check the disk");
@@ -101,6 +102,17 @@ fn read_back(
         }
     }
     Ok(())
+}
+
+/// The type of the numbers in the new file.
+fn written_as(name: &str, place: &Place, dtype: Option<DType>) -> Result<DType, String> {
+    match (dtype, place.numbers) {
+        (Some(dtype), _) | (None, NumberType::Plain(dtype)) => Ok(dtype),
+        (None, blocks) => Err(format!(
+            "{name} is stored as {}, which safetensors do not hold; say --as f16, or --quantize for a GGUF file",
+            blocks.name()
+        )),
+    }
 }
 
 /// How far the writing has come.
@@ -155,7 +167,8 @@ fn bytes_of(files: &WeightFiles, place: &Place, dtype: DType) -> Result<Vec<u8>,
     raw_bytes(&tensor.to_dtype(dtype).map_err(|error| error.to_string())?).map_err(|error| error.to_string())
 }
 
-fn raw_bytes(tensor: &Tensor) -> candle_core::Result<Vec<u8>> {
+/// The numbers of a tensor, little-endian.
+pub(super) fn raw_bytes(tensor: &Tensor) -> candle_core::Result<Vec<u8>> {
     let flat = tensor.flatten_all()?;
     Ok(match tensor.dtype() {
         DType::F32 => flat.to_vec1::<f32>()?.iter().flat_map(|x| x.to_le_bytes()).collect(),

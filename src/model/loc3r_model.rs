@@ -85,8 +85,8 @@ pub struct Loc3rModel {
 }
 
 impl Loc3rModel {
-    /// Loads a checkpoint folder: in f32, on a graphics card in bf16 where f32 does not fit
-    /// its memory; see [`Self::dtype`].
+    /// Loads a checkpoint folder or GGUF file: in f32, on a graphics card in bf16 where f32
+    /// does not fit its memory; see [`Self::dtype`].
     ///
     /// # Errors
     /// When a file cannot be read or does not fit; the message names file and tensor.
@@ -94,7 +94,7 @@ impl Loc3rModel {
         if device.is_cpu() {
             return Self::load_as(folder, DType::F32, device);
         }
-        let [(full, plan), (half, _)] = checkpoint::memory_plans(folder)?;
+        let [(full, plan), (half, _)] = checkpoint::memory_plans(folder, device)?;
         let is_short = free_memory(device).is_some_and(|free| plan.total() > free);
         Self::load_as(folder, if is_short { half } else { full }, device)
     }

@@ -18,12 +18,15 @@ const TEXT_TOKENS: usize = 1024;
 /// Numbers stored in a checkpoint, by the part of the network that needs them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WeightCounts {
-    /// Language model, projector and heads.
+    /// Language model, projector and heads, without what is quantised.
     pub language: u64,
     /// Vision tower.
     pub vision: u64,
     /// Camera encoder.
     pub camera: u64,
+    /// Bytes, not numbers, of the language model's quantised matrices: they stay as they are,
+    /// whatever the others become. Copies for faster products count as well.
+    pub quantized: u64,
 }
 
 /// Bytes that a model takes.
@@ -42,7 +45,7 @@ pub struct MemoryPlan {
 }
 
 impl MemoryPlan {
-    /// The plan of a model whose numbers are of type `dtype`.
+    /// The plan of a model whose numbers, but for quantised matrices, are of type `dtype`.
     pub fn new(config: &ModelConfig, weights: &WeightCounts, dtype: DType) -> Self {
         let size = dtype.size_in_bytes() as u64;
         let frames = config.num_frames as usize;
@@ -51,7 +54,7 @@ impl MemoryPlan {
         let head = language.hidden_size / language.num_attention_heads.max(1);
         let per_token = 2 * language.num_hidden_layers * language.num_key_value_heads * head;
         Self {
-            language: weights.language * size,
+            language: weights.language.saturating_mul(size).saturating_add(weights.quantized),
             vision: weights.vision * size,
             camera: weights.camera * size,
             keys_and_values: (tokens * per_token) as u64 * size,
@@ -140,7 +143,8 @@ mod tests {
 
     #[test]
     fn the_published_model_takes_what_the_specification_says() {
-        let weights = WeightCounts { language: 7_658_060_708, vision: 397_747_744, camera: 684_648_192 };
+        let weights =
+            WeightCounts { language: 7_658_060_708, vision: 397_747_744, camera: 684_648_192, quantized: 0 };
         let config = ModelConfig::llava_video_7b();
         let plan = MemoryPlan::new(&config, &weights, DType::BF16);
         let near = |bytes: u64, gigabytes: f64| (bytes as f64 / 1e9 - gigabytes).abs() < 0.1;
@@ -150,6 +154,13 @@ mod tests {
         assert!((6000..9000).contains(&(plan.keys_and_values / 57_344)), "{plan:?}");
         assert!(plan.working < 2_000_000_000, "{plan}");
         assert_eq!(MemoryPlan::new(&config, &weights, DType::F32).total(), 2 * plan.total());
+    }
+
+    #[test]
+    fn quantised_matrices_do_not_grow_with_the_others() {
+        let weights = WeightCounts { language: 1_000, quantized: 700, ..WeightCounts::default() };
+        let plan = |dtype| MemoryPlan::new(&ModelConfig::tiny(), &weights, dtype).language;
+        assert_eq!((plan(DType::F32), plan(DType::BF16)), (4_700, 2_700));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::geometry_cue::CUE_CODE;
 use super::heads::Heads;
 use super::layers::Mlp;
 use super::projector::Projector;
+use super::quantized::Weights;
 use super::qwen2::{HiddenStates, Qwen2};
 use super::siglip::SiglipTower;
 
@@ -52,6 +53,13 @@ impl Network {
     /// Reads every tensor under its published name (`model.layers.0...`, `lm_head.weight`,
     /// `model.mm_projector.0...`, `model.f_cam.0...`).
     pub fn new(config: &ModelConfig, root: &VarBuilder<'_>) -> Result<Self> {
+        Self::from_weights(config, &Weights::dense(root))
+    }
+
+    /// Like [`Self::new`], with matrices of the language model that stay quantised where they
+    /// are stored so.
+    pub fn from_weights(config: &ModelConfig, weights: &Weights<'_>) -> Result<Self> {
+        let root = &weights.dense;
         let model = root.pp("model");
         let width = config.language.hidden_size;
         let hidden = config.camera_hidden_size.unwrap_or(width);
@@ -66,7 +74,7 @@ impl Network {
                 .geometry_cue
                 .then(|| Mlp::new(CUE_CODE, width, width, &model.pp("f_point")))
                 .transpose()?,
-            language: Qwen2::new(&config.language, &model, root)?,
+            language: Qwen2::from_weights(&config.language, &weights.pp("model"), weights)?,
             heads: Heads::new(config, &model)?,
             familiarity: config
                 .familiarity

@@ -7,8 +7,9 @@ use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{Init, Module as _, VarBuilder};
 
 use super::config::Qwen2Config;
-use super::layers::{Linear, RmsNorm, branch_end, linear, merge_heads, split_heads};
+use super::layers::{RmsNorm, merge_heads, split_heads};
 use super::ops::{self, AttentionMask};
+use super::quantized::{Projection, Table, Weights};
 
 /// Keys (after RoPE) and values of the rows seen so far. They stay in the autograd
 /// graph: a prefix run once can be expanded to many continuations and trained through.
@@ -120,11 +121,11 @@ pub struct HiddenStates {
 /// The decoder with its embedding table and output layer.
 #[derive(Debug, Clone)]
 pub struct Qwen2 {
-    embed_tokens: Tensor,
+    embed_tokens: Table,
     layers: Vec<Qwen2Layer>,
     norm: RmsNorm,
     /// (vocabulary, h); the embedding table when tied.
-    output: Tensor,
+    output: Table,
     inverse_frequencies: Vec<f32>,
 }
 
@@ -132,15 +133,20 @@ impl Qwen2 {
     /// Reads `embed_tokens`, `layers.*` and `norm` below `model`, and `lm_head` below
     /// `root` unless the embeddings are tied.
     pub fn new(config: &Qwen2Config, model: &VarBuilder<'_>, root: &VarBuilder<'_>) -> Result<Self> {
+        Self::from_weights(config, &Weights::dense(model), &Weights::dense(root))
+    }
+
+    /// Like [`Self::new`], with matrices that stay quantised where they are stored so.
+    pub fn from_weights(config: &Qwen2Config, model: &Weights<'_>, root: &Weights<'_>) -> Result<Self> {
         let table = (config.vocab_size, config.hidden_size);
         // New words are as strong as what the layers add, and new logits have unit variance:
         // behind a video, weaker words drown before the answer can depend on them.
         let start = Init::Randn { mean: 0.0, stdev: 1.0 / (config.hidden_size as f64).sqrt() };
-        let embed_tokens = model.pp("embed_tokens").get_with_hints(table, "weight", start)?;
+        let embed_tokens = Table::new(table, start, &model.pp("embed_tokens"))?;
         let output = if config.tie_word_embeddings {
             embed_tokens.clone()
         } else {
-            root.pp("lm_head").get_with_hints(table, "weight", start)?
+            Table::new(table, start, &root.pp("lm_head"))?
         };
         let layers = model.pp("layers");
         let dim = config.head_dim();
@@ -149,7 +155,7 @@ impl Qwen2 {
             layers: (0..config.num_hidden_layers)
                 .map(|layer| Qwen2Layer::new(config, &layers.pp(layer)))
                 .collect::<Result<_>>()?,
-            norm: RmsNorm::new(config.hidden_size, config.rms_norm_eps, &model.pp("norm"))?,
+            norm: RmsNorm::new(config.hidden_size, config.rms_norm_eps, &model.dense.pp("norm"))?,
             output,
             inverse_frequencies: (0..dim / 2)
                 .map(|i| 1.0 / (config.rope_theta as f32).powf(2.0 * i as f32 / dim as f32))
@@ -163,15 +169,21 @@ impl Qwen2 {
     }
 
     /// The embedding table, (vocabulary, h).
-    pub fn embeddings(&self) -> &Tensor {
-        &self.embed_tokens
+    ///
+    /// # Errors
+    /// When it is quantised.
+    pub fn embeddings(&self) -> Result<&Tensor> {
+        match &self.embed_tokens {
+            Table::Dense(table) => Ok(table),
+            Table::Quantized { .. } => {
+                candle_core::bail!("a quantised model cannot be trained; train the one it was made from")
+            }
+        }
     }
 
     /// Token ids (.., T) of type u32 to embeddings (.., T, h).
     pub fn embed(&self, ids: &Tensor) -> Result<Tensor> {
-        let mut shape = ids.dims().to_vec();
-        shape.push(self.embed_tokens.dim(1)?);
-        self.embed_tokens.index_select(&ids.flatten_all()?, 0)?.reshape(shape)
+        self.embed_tokens.rows(ids)
     }
 
     /// Continues `cache` by (B, T, h) embeddings; hidden rows after the final norm, (B, T, h).
@@ -227,8 +239,8 @@ impl Qwen2 {
         let mut shape = hidden.dims().to_vec();
         let width = shape.pop().unwrap_or(0);
         let rows = hidden.elem_count() / width.max(1);
-        shape.push(self.output.dim(0)?);
-        ops::linear(&hidden.reshape((rows, width))?, &self.output, None)?.reshape(shape)
+        shape.push(self.output.shape()?.0);
+        self.output.scores(&hidden.reshape((rows, width))?)?.reshape(shape)
     }
 
     /// Cosines and sines of the RoPE angles, (T, d / 2) each, in f32 whatever the
@@ -253,35 +265,35 @@ impl Qwen2 {
 struct Qwen2Layer {
     input_norm: RmsNorm,
     post_norm: RmsNorm,
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    out: Linear,
-    gate: Linear,
-    up: Linear,
-    down: Linear,
+    query: Projection,
+    key: Projection,
+    value: Projection,
+    out: Projection,
+    gate: Projection,
+    up: Projection,
+    down: Projection,
     heads: usize,
     key_heads: usize,
     scale: f64,
 }
 
 impl Qwen2Layer {
-    fn new(config: &Qwen2Config, weights: &VarBuilder<'_>) -> Result<Self> {
+    fn new(config: &Qwen2Config, weights: &Weights<'_>) -> Result<Self> {
         let (width, hidden) = (config.hidden_size, config.intermediate_size);
         let key_width = config.num_key_value_heads * config.head_dim();
         let (attention, mlp) = (weights.pp("self_attn"), weights.pp("mlp"));
         let branches = 2 * config.num_hidden_layers;
-        let norm = |name| RmsNorm::new(width, config.rms_norm_eps, &weights.pp(name));
+        let norm = |name| RmsNorm::new(width, config.rms_norm_eps, &weights.dense.pp(name));
         Ok(Self {
             input_norm: norm("input_layernorm")?,
             post_norm: norm("post_attention_layernorm")?,
-            query: linear(width, width, true, &attention.pp("q_proj"))?,
-            key: linear(width, key_width, true, &attention.pp("k_proj"))?,
-            value: linear(width, key_width, true, &attention.pp("v_proj"))?,
-            out: branch_end(width, width, branches, &attention.pp("o_proj"))?,
-            gate: linear(width, hidden, false, &mlp.pp("gate_proj"))?,
-            up: linear(width, hidden, false, &mlp.pp("up_proj"))?,
-            down: branch_end(hidden, width, branches, &mlp.pp("down_proj"))?,
+            query: Projection::new(width, width, true, &attention.pp("q_proj"))?,
+            key: Projection::new(width, key_width, true, &attention.pp("k_proj"))?,
+            value: Projection::new(width, key_width, true, &attention.pp("v_proj"))?,
+            out: Projection::branch_end(width, width, branches, &attention.pp("o_proj"))?,
+            gate: Projection::new(width, hidden, false, &mlp.pp("gate_proj"))?,
+            up: Projection::new(width, hidden, false, &mlp.pp("up_proj"))?,
+            down: Projection::branch_end(hidden, width, branches, &mlp.pp("down_proj"))?,
             heads: config.num_attention_heads,
             key_heads: config.num_key_value_heads,
             scale: 1.0 / (config.head_dim() as f64).sqrt(),

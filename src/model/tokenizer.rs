@@ -43,6 +43,15 @@ impl TextTokenizer {
     pub fn load(path: &Path, vocab_rows: usize) -> Result<Self, ModelError> {
         let fail = |reason: String| ModelError::Tokenizer { path: path.to_owned(), reason };
         let bytes = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
+        Self::parse(&bytes, path, vocab_rows)
+    }
+
+    /// Like [`Self::load`] for the content of a `tokenizer.json` that stands in the file `path`.
+    ///
+    /// # Errors
+    /// See [`Self::load`].
+    pub fn parse(bytes: &[u8], path: &Path, vocab_rows: usize) -> Result<Self, ModelError> {
+        let fail = |reason: String| ModelError::Tokenizer { path: path.to_owned(), reason };
         let inner = Tokenizer::from_bytes(bytes).map_err(|error| fail(error.to_string()))?;
         Self::new(inner, vocab_rows).map_err(fail)
     }
@@ -118,8 +127,16 @@ impl TextTokenizer {
     /// When the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), ModelError> {
         let fail = |reason: String| ModelError::Write { path: path.to_owned(), reason };
-        let json = self.inner.to_string(false).map_err(|error| fail(error.to_string()))?;
+        let json = self.json().map_err(fail)?;
         std::fs::write(path, json).map_err(|error| fail(error.to_string()))
+    }
+
+    /// The content of `tokenizer.json`.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub(super) fn json(&self) -> Result<String, String> {
+        self.inner.to_string(false).map_err(|error| error.to_string())
     }
 
     /// Number of entries.

@@ -1,19 +1,24 @@
 //! The weight files of a checkpoint folder: `model.safetensors`, shards with
 //! `model.safetensors.index.json`, or `pytorch_model.bin`, and beside them CUT3R's own file,
-//! `cut3r*.pth` or `cut3r*.safetensors`.
+//! `cut3r*.pth` or `cut3r*.safetensors`, and a `*.gguf` with the language part. Or one GGUF
+//! file that holds everything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use candle_core::quantized::QTensor;
 use candle_core::safetensors::{Load as _, MmapedSafetensors};
 use candle_core::{DType, Device, Tensor};
-use rayon::prelude::*;
 
 use super::checkpoint::{CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE};
 use super::config::ModelConfig;
+use super::gguf::{self, GgufFile, names};
 use super::memory_plan::WeightCounts;
+use super::number_type::{NumberType, blocks};
 use super::pth::PthFile;
 use super::published::{canonical_name, heads_by_shape, is_ignored};
+use super::quantized::packed_bytes;
 use super::{ModelError, network};
 
 const INDEX_FILE: &str = "model.safetensors.index.json";
@@ -21,6 +26,7 @@ const INDEX_FILE: &str = "model.safetensors.index.json";
 const PICKLED_FILE: &str = "pytorch_model.bin";
 /// What the file name of CUT3R's weights begins with.
 const CUT3R_FILE: &str = "cut3r";
+const EMBEDDINGS: &str = "model.embed_tokens.weight";
 
 /// Where a tensor lives.
 #[derive(Debug, Clone)]
@@ -29,48 +35,91 @@ pub(super) struct Place {
     /// Its name there.
     pub(super) name: String,
     pub(super) shape: Vec<usize>,
-    pub(super) dtype: DType,
+    pub(super) numbers: NumberType,
 }
 
 /// See [`super::checkpoint::files`].
-pub(super) fn paths(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
-    let mut paths = vec![folder.join(CONFIG_FILE)];
-    paths.extend(weight_paths(folder)?);
-    paths.extend(cut3r_file(folder)?);
-    Ok(paths)
+pub(super) fn paths(path: &Path) -> Result<Vec<PathBuf>, ModelError> {
+    let config = Some(path.join(CONFIG_FILE)).filter(|config| config.is_file());
+    let weights = WeightFiles::open(path)?.sources;
+    Ok(config.into_iter().chain(weights.into_iter().map(|(file, _)| file)).collect())
 }
 
 /// An opened file.
 enum Source {
     Safetensors(Box<MmapedSafetensors>),
     Pth(PthFile),
+    Gguf(GgufFile),
 }
 
 /// The weight files of a folder with all their tensors by canonical name.
 pub(super) struct WeightFiles {
     /// The file, or the folder of several, for messages.
     pub(super) location: PathBuf,
-    sources: Vec<Source>,
+    sources: Vec<(PathBuf, Source)>,
     pub(super) places: BTreeMap<String, Place>,
+    /// Names of tensors in whose place a GGUF file has others.
+    pub(super) replaced: Vec<String>,
 }
 
 impl WeightFiles {
-    /// Opens all files of a folder; no tensor is read.
-    pub(super) fn open(folder: &Path) -> Result<Self, ModelError> {
+    /// Opens all files of a folder, or a single GGUF file; no tensor is read.
+    pub(super) fn open(path: &Path) -> Result<Self, ModelError> {
+        if gguf::is_gguf(path) {
+            let mut files = Self::empty(path);
+            files.add(path, "")?;
+            return Ok(files);
+        }
+        Self::open_folder(path)
+    }
+
+    fn empty(location: &Path) -> Self {
+        Self {
+            location: location.to_owned(),
+            sources: Vec::new(),
+            places: BTreeMap::new(),
+            replaced: Vec::new(),
+        }
+    }
+
+    fn open_folder(folder: &Path) -> Result<Self, ModelError> {
         let mut paths: Vec<(PathBuf, String)> =
             weight_paths(folder)?.into_iter().map(|path| (path, String::new())).collect();
+        let is_bare = paths.is_empty();
         let prefix = format!("{}.", network::CAMERA_PREFIX);
-        paths.extend(cut3r_file(folder)?.map(|path| (path, prefix)));
-        let location = match paths.as_slice() {
-            [(single, _)] => single.clone(),
-            _ => folder.to_owned(),
+        let is_cut3r = |name: &str, ending: &str| {
+            name.starts_with(CUT3R_FILE) && (ending == "pth" || ending == "safetensors")
         };
-        let mut files = Self { location, sources: Vec::new(), places: BTreeMap::new() };
+        paths.extend(single_file(folder, "of CUT3R", is_cut3r)?.map(|path| (path, prefix)));
+        let language = single_file(folder, "of GGUF", |_, ending| ending == gguf::ENDING)?;
+        if is_bare && language.is_none() {
+            let reason = format!(
+                "there is no {WEIGHTS_FILE}; a checkpoint folder holds {CONFIG_FILE}, {TOKENIZER_FILE} and {WEIGHTS_FILE}"
+            );
+            return Err(ModelError::Folder { path: folder.to_owned(), reason });
+        }
+        let location = match (paths.as_slice(), &language) {
+            ([(single, _)], None) => single.as_path(),
+            _ => folder,
+        };
+        let mut files = Self::empty(location);
         for (path, prefix) in paths {
             files.add(&path, &prefix)?;
         }
+        if let Some(path) = language {
+            files.drop_language(&path);
+            files.add(&path, "")?;
+        }
         files.share_decoder();
         Ok(files)
+    }
+
+    /// Takes out the decoder, which the GGUF file at `path` brings.
+    fn drop_language(&mut self, path: &Path) {
+        let instead = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let replaced = self.places.extract_if(.., |name, _| names::is_language(name));
+        let replaced = replaced.map(|(name, _)| format!("{name} [replaced by {instead}]"));
+        self.replaced.extend(replaced);
     }
 
     /// Adds a file whose names get `prefix` before them.
@@ -78,14 +127,29 @@ impl WeightFiles {
         let fail = |reason: String| ModelError::Weights { path: path.to_owned(), reason };
         let (source, tensors) = opened(path).map_err(|reason| fail(format!("cannot be read: {reason}")))?;
         let file = self.sources.len();
-        for (name, shape, dtype) in tensors {
-            let ours = canonical_name(&format!("{prefix}{name}"));
-            if let Some(other) = self.places.insert(ours, Place { file, name: name.clone(), shape, dtype }) {
+        for (name, shape, numbers) in tensors {
+            let from_gguf = matches!(source, Source::Gguf(_)).then(|| names::network_name(&name)).flatten();
+            let ours = from_gguf.unwrap_or_else(|| canonical_name(&format!("{prefix}{name}")));
+            if let Some(other) = self.places.insert(ours, Place { file, name: name.clone(), shape, numbers })
+            {
                 return Err(fail(format!("{name} and {} are the same tensor of the network", other.name)));
             }
         }
-        self.sources.push(source);
+        self.sources.push((path.to_owned(), source));
         Ok(())
+    }
+
+    /// The GGUF file, when there is one.
+    pub(super) fn gguf(&self) -> Option<(&Path, &GgufFile)> {
+        self.sources.iter().find_map(|(path, source)| match source {
+            Source::Gguf(file) => Some((path.as_path(), file)),
+            _ => None,
+        })
+    }
+
+    /// The name of the file that a tensor is in.
+    pub(super) fn file_name(&self, place: &Place) -> String {
+        self.sources[place.file].0.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     /// CUT3R files without a decoder of the state mean that of the pictures.
@@ -117,10 +181,19 @@ impl WeightFiles {
         config.camera_hidden_size = hidden("model.f_cam.0.weight").or(config.camera_hidden_size);
     }
 
-    /// Numbers that the network will ask for, by part.
-    pub(super) fn counts(&self, config: &ModelConfig) -> WeightCounts {
+    /// Numbers that the network will ask for on `device`, by part.
+    pub(super) fn counts(&self, config: &ModelConfig, device: &Device) -> WeightCounts {
         let mut counts = WeightCounts::default();
         for (name, place) in self.places.iter().filter(|(name, _)| !is_ignored(name, config)) {
+            if let NumberType::Blocks(kind) = place.numbers
+                && names::is_matrix(name, &place.shape)
+            {
+                let bytes = place.numbers.bytes(&place.shape).unwrap_or(usize::MAX) as u64;
+                let is_multiplied = name != EMBEDDINGS || config.language.tie_word_embeddings;
+                let packed = if is_multiplied { packed_bytes(kind, bytes, device) } else { 0 };
+                counts.quantized = counts.quantized.saturating_add(bytes.saturating_add(packed));
+                continue;
+            }
             let count = place.shape.iter().fold(1u64, |count, &side| count.saturating_mul(side as u64));
             let part = match name.as_str() {
                 name if name.starts_with(network::CAMERA_PREFIX) => &mut counts.camera,
@@ -137,44 +210,73 @@ impl WeightFiles {
     }
 
     /// The types of the numbers, the most frequent first.
-    pub(super) fn types(&self) -> Vec<DType> {
-        let mut counts: Vec<(DType, u64)> = Vec::new();
+    pub(super) fn types(&self) -> Vec<NumberType> {
+        let mut counts: Vec<(NumberType, u64)> = Vec::new();
         for place in self.places.values() {
             let count = place.shape.iter().fold(1u64, |count, &side| count.saturating_mul(side as u64));
-            match counts.iter_mut().find(|(dtype, _)| *dtype == place.dtype) {
+            match counts.iter_mut().find(|(numbers, _)| *numbers == place.numbers) {
                 Some((_, sum)) => *sum = sum.saturating_add(count),
-                None => counts.push((place.dtype, count)),
+                None => counts.push((place.numbers, count)),
             }
         }
         counts.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
-        counts.into_iter().map(|(dtype, _)| dtype).collect()
+        counts.into_iter().map(|(numbers, _)| numbers).collect()
     }
 
-    /// Reads a tensor as it is stored; `None` when it holds NaN or infinity.
+    /// Reads a tensor as it is stored, f32 where it is stored in blocks; `None` when it holds
+    /// NaN or infinity.
     pub(super) fn read(&self, place: &Place, device: &Device) -> candle_core::Result<Option<Tensor>> {
-        match &self.sources[place.file] {
-            Source::Safetensors(map) => {
-                let view = map.get(&place.name)?;
-                if is_finite(place.dtype, view.data()) { view.load(device).map(Some) } else { Ok(None) }
-            }
-            Source::Pth(file) => {
-                let (dtype, bytes) = file
-                    .read(&place.name)
-                    .map_err(|reason| candle_core::Error::Msg(format!("{}: {reason}", place.name)))?;
-                if !is_finite(dtype, &bytes) {
-                    return Ok(None);
-                }
-                Tensor::from_raw_buffer(&bytes, dtype, &place.shape, device).map(Some)
-            }
+        if let Source::Safetensors(map) = &self.sources[place.file].1 {
+            let view = map.get(&place.name)?;
+            return if place.numbers.is_finite(view.data()) { view.load(device).map(Some) } else { Ok(None) };
         }
+        let bytes = self.bytes(place)?;
+        if !place.numbers.is_finite(&bytes) {
+            return Ok(None);
+        }
+        place.numbers.tensor(bytes, &place.shape, device).map(Some)
+    }
+
+    /// Reads a tensor that is stored in blocks and keeps them; `None` when it is stored
+    /// otherwise, or a scale is NaN or infinite.
+    pub(super) fn read_blocks(
+        &self,
+        place: &Place,
+        device: &Device,
+    ) -> candle_core::Result<Option<Arc<QTensor>>> {
+        let NumberType::Blocks(kind) = place.numbers else { return Ok(None) };
+        let bytes = self.bytes(place)?;
+        if !place.numbers.is_finite(&bytes) {
+            return Ok(None);
+        }
+        Ok(Some(Arc::new(blocks(kind, bytes, &place.shape, device)?)))
+    }
+
+    fn bytes(&self, place: &Place) -> candle_core::Result<Vec<u8>> {
+        let (path, source) = &self.sources[place.file];
+        let bytes = match source {
+            Source::Safetensors(map) => return Ok(map.get(&place.name)?.data().to_vec()),
+            Source::Pth(file) => file.read(&place.name).map(|(_, bytes)| bytes),
+            Source::Gguf(file) => file.read(&place.name),
+        };
+        bytes.map_err(|reason| {
+            candle_core::Error::Msg(format!("{}: {}: {reason}", path.display(), place.name))
+        })
     }
 }
 
 /// Name, shape and type of a tensor.
-type Described = (String, Vec<usize>, DType);
+type Described = (String, Vec<usize>, NumberType);
 
 /// A file with what its tensors are.
 fn opened(path: &Path) -> Result<(Source, Vec<Described>), String> {
+    if gguf::is_gguf(path) {
+        let file = GgufFile::open(path)?;
+        let described =
+            |(name, stored): (&str, &gguf::Stored)| (name.to_owned(), stored.shape.clone(), stored.numbers);
+        let tensors = file.tensors().map(described).collect();
+        return Ok((Source::Gguf(file), tensors));
+    }
     if path.extension().is_some_and(|ending| ending == "safetensors") {
         #[expect(unsafe_code, reason = "a memory map is the only way to read 15 GB of weights once")]
         // SAFETY: the map is read only; a file that another program changes meanwhile
@@ -182,7 +284,7 @@ fn opened(path: &Path) -> Result<(Source, Vec<Described>), String> {
         let map = unsafe { MmapedSafetensors::new(path) }.map_err(|error| error.to_string())?;
         let described = |(name, view): (String, safetensors::tensor::TensorView<'_>)| {
             let dtype = DType::try_from(view.dtype()).map_err(|error| format!("{name}: {error}"))?;
-            Ok((name, view.shape().to_vec(), dtype))
+            Ok((name, view.shape().to_vec(), NumberType::Plain(dtype)))
         };
         let tensors = map.tensors().into_iter().map(described).collect::<Result<_, String>>()?;
         return Ok((Source::Safetensors(Box::new(map)), tensors));
@@ -191,24 +293,18 @@ fn opened(path: &Path) -> Result<(Source, Vec<Described>), String> {
     let tensors = file
         .tensors()
         .iter()
-        .map(|(name, tensor)| (name.clone(), tensor.shape().to_vec(), tensor.dtype()))
+        .map(|(name, tensor)| (name.clone(), tensor.shape().to_vec(), NumberType::Plain(tensor.dtype())))
         .collect();
     Ok((Source::Pth(file), tensors))
 }
 
-/// The files named by the index, or the single file.
+/// The files named by the index, or the single file; none where there is neither.
 fn weight_paths(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
     let index = folder.join(INDEX_FILE);
     if !index.exists() {
         let single =
             [WEIGHTS_FILE, PICKLED_FILE].map(|name| folder.join(name)).into_iter().find(|path| path.exists());
-        if let Some(single) = single {
-            return Ok(vec![single]);
-        }
-        let reason = format!(
-            "there is no {WEIGHTS_FILE}; a checkpoint folder holds {CONFIG_FILE}, {TOKENIZER_FILE} and {WEIGHTS_FILE}"
-        );
-        return Err(ModelError::Folder { path: folder.to_owned(), reason });
+        return Ok(single.into_iter().collect());
     }
     let fail = |reason: String| ModelError::Weights { path: index.clone(), reason };
     let bytes = std::fs::read(&index).map_err(|error| fail(error.to_string()))?;
@@ -228,35 +324,23 @@ fn weight_paths(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
-/// CUT3R's own file beside the others.
-fn cut3r_file(folder: &Path) -> Result<Option<PathBuf>, ModelError> {
+/// The one file of a folder whose name and ending are wanted.
+fn single_file(
+    folder: &Path,
+    kind: &str,
+    is_wanted: impl Fn(&str, &str) -> bool,
+) -> Result<Option<PathBuf>, ModelError> {
     let fail = |reason: String| ModelError::Folder { path: folder.to_owned(), reason };
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(|error| fail(error.to_string()))? {
         let path = entry.map_err(|error| fail(error.to_string()))?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let is_weights = path.extension().is_some_and(|ending| ending == "pth" || ending == "safetensors");
-        if name.starts_with(CUT3R_FILE) && is_weights {
+        let text = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
+        if is_wanted(&text(path.file_name()), &text(path.extension()).to_lowercase()) {
             found.push(path);
         }
     }
     if found.len() > 1 {
-        return Err(fail(format!("it holds {} files of CUT3R; keep one", found.len())));
+        return Err(fail(format!("it holds {} files {kind}; keep one", found.len())));
     }
     Ok(found.pop())
-}
-
-/// Whether no number has all exponent bits set.
-fn is_finite(dtype: DType, bytes: &[u8]) -> bool {
-    let halves = |exponent: u16| {
-        bytes.par_chunks_exact(2).all(|b| u16::from_le_bytes([b[0], b[1]]) & exponent != exponent)
-    };
-    match dtype {
-        DType::F16 => halves(0x7c00),
-        DType::BF16 => halves(0x7f80),
-        DType::F32 => bytes
-            .par_chunks_exact(4)
-            .all(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) & 0x7f80_0000 != 0x7f80_0000),
-        _ => true,
-    }
 }

@@ -212,7 +212,7 @@ impl JointStage {
 
     /// How far vision tokens (B, F, n, h) are from the words of what they show.
     fn wordless(&self, vision: &Tensor, batch: &JointBatch) -> candle_core::Result<Tensor> {
-        let embeddings = self.maker.network.language.embeddings();
+        let embeddings = self.maker.network.language.embeddings()?;
         self.words.loss(&vision.flatten(0, 2)?, &batch.words, embeddings)
     }
 
@@ -318,7 +318,7 @@ impl JointStage {
             let batch = joint_batch(samples, &joint, self.maker.model.camera_token_dim, None)?;
             let output = self.forward(&batch)?;
             figures.add_layout(&output.layout.mean, &batch)?;
-            let embeddings = self.maker.network.language.embeddings();
+            let embeddings = self.maker.network.language.embeddings()?;
             figures.add_words(self.words.named(&output.vision.flatten(0, 2)?, &batch.words, embeddings)?);
             if let Some((scores, wanted)) = self.pointing(&batch, &output)? {
                 let clips = batch.pointers.iter().map(|pointer| pointer.clip);

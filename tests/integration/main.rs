@@ -7,6 +7,7 @@ mod cli;
 mod compare;
 mod evaluate;
 mod fuzz;
+mod gguf;
 #[cfg(feature = "viewer")]
 mod gui;
 mod hub;

@@ -109,7 +109,7 @@ fn what_a_model_takes_is_known_before_it_is_loaded() {
     let folder = tempfile::tempdir().unwrap();
     write_language_part(folder.path());
     std::fs::copy(golden("cut3r_dpt.weights.safetensors"), folder.path().join("cut3r.safetensors")).unwrap();
-    let [(_, full), (_, half)] = checkpoint::memory_plans(folder.path()).unwrap();
+    let [(_, full), (_, half)] = checkpoint::memory_plans(folder.path(), &DEVICE).unwrap();
     let loaded = Checkpoint::load(folder.path(), DType::F32, &DEVICE).unwrap();
     assert_eq!(full.language + full.vision + full.camera, 4 * loaded.report.parameters);
     assert_eq!(full.total(), 2 * half.total());
