@@ -54,7 +54,7 @@ impl Described {
     /// "bf16", "f32 and bf16", the most frequent first.
     fn numbers(&self) -> Option<String> {
         let types = self.types.as_ref().ok()?;
-        Some(types.iter().map(|dtype| dtype.as_str()).collect::<Vec<_>>().join(" and "))
+        Some(types.iter().map(DType::as_str).collect::<Vec<_>>().join(" and "))
     }
 
     fn json(&self) -> serde_json::Value {

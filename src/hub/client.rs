@@ -19,7 +19,7 @@ const MOST_REDIRECTS: usize = 10;
 const LONGEST_LISTING: u64 = 32 << 20;
 /// Longest wait for a connection, for an answer to begin, and for more of it.
 const CONNECT: Duration = Duration::from_secs(20);
-const ANSWER: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_mins(1);
 const SILENCE: Duration = Duration::from_secs(30);
 /// How often a wait looks whether it is still wanted.
 const GLANCE: Duration = Duration::from_millis(50);

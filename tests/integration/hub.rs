@@ -385,7 +385,7 @@ fn a_hub_out_of_reach_is_told_at_once() {
         listener.local_addr().unwrap()
     };
     let patience =
-        Patience { tries: 4, first_wait: Duration::from_secs(60), longest_wait: Duration::from_mins(5) };
+        Patience { tries: 4, first_wait: Duration::from_mins(1), longest_wait: Duration::from_mins(5) };
     let client = Client::new(format!("http://{address}").parse().unwrap(), None, patience);
     let outcome = fetch(&client, &request(folder.path()), &CancelFlag::default(), &mut |_| ());
     let message = outcome.unwrap_err().to_string();
