@@ -19,7 +19,7 @@ const MOST_REDIRECTS: usize = 10;
 const LONGEST_LISTING: u64 = 32 << 20;
 /// Longest wait for a connection, for an answer to begin, and for more of it.
 const CONNECT: Duration = Duration::from_secs(20);
-const ANSWER: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_mins(1);
 const SILENCE: Duration = Duration::from_secs(30);
 /// How often a wait looks whether it is still wanted.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -79,9 +79,10 @@ impl Origin {
         Some(Self { scheme, host, port: uri.port_u16().unwrap_or(usual) })
     }
 
-    /// Whether it is this machine: nothing goes through a proxy to get there.
+    /// Whether it is a plain server of this machine: no proxy leads there, and it needs none
+    /// of the system's certificates.
     fn is_here(&self) -> bool {
-        ["localhost", "127.0.0.1", "[::1]"].contains(&self.host.as_str())
+        self.scheme == "http" && ["localhost", "127.0.0.1", "[::1]"].contains(&self.host.as_str())
     }
 }
 
@@ -196,10 +197,11 @@ impl Client {
             .user_agent(concat!("loc3r/", env!("CARGO_PKG_VERSION")))
             .timeout_connect(Some(CONNECT))
             .timeout_recv_response(Some(ANSWER))
-            .timeout_per_read(Some(SILENCE))
-            .tls_config(TlsConfig::builder().root_certs(root_certificates()).build());
+            .timeout_per_read(Some(SILENCE));
         if endpoint.origin.is_here() {
             config = config.proxy(None);
+        } else {
+            config = config.tls_config(TlsConfig::builder().root_certs(root_certificates()).build());
         }
         Self { agent: config.build().new_agent(), endpoint, token, patience, reached: Cell::new(false) }
     }

@@ -69,7 +69,7 @@ pub enum HubError {
     #[error("{problem} ({failures} times, and nothing new came between); {}", goes_on!())]
     GaveUp {
         /// What happened last.
-        problem: Box<HubError>,
+        problem: Box<Self>,
         /// Failures in a row.
         failures: u32,
     },

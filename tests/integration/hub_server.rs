@@ -181,7 +181,7 @@ pub(crate) fn part_of(request: &Request, content: &[u8], tag: &str) -> Reply {
 
 /// The list of files, as the hub's API gives it with `blobs=true`.
 pub(crate) fn listing(files: &Files) -> String {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
     let siblings: Vec<_> = files
         .iter()
         .map(|(name, bytes)| {
