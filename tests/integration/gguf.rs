@@ -272,6 +272,10 @@ fn foreign_files_that_do_not_fit_are_refused_with_the_reason() {
         &["language.gguf", "qwen2.rope.freq_base", "10000"],
     );
     refused(
+        &|values, _| drop(values.insert("split.count".to_owned(), Value::U16(3))),
+        &["language.gguf", "one of 3 parts", "--merge"],
+    );
+    refused(
         &|_, tensors| drop(tensors.remove("blk.1.ffn_up.weight")),
         &["missing: model.layers.1.mlp.up_proj.weight [blk.1.ffn_up.weight]"],
     );
