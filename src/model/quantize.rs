@@ -161,9 +161,8 @@ fn planned(
             _ => NumberType::Plain(DType::F32),
         }
     };
-    let shape = if place.shape.is_empty() { vec![1] } else { place.shape.clone() };
     let name = names::gguf_name(name).unwrap_or_else(|| name.to_owned());
-    Ok(Written { name, shape, numbers })
+    Ok(Written { name, shape: place.shape.clone(), numbers })
 }
 
 type Digests = Vec<[u8; 32]>;

@@ -177,7 +177,8 @@ fn multiplied(x: &Tensor, weight: &QTensor) -> Result<Tensor> {
 }
 
 /// Bytes of the copy that candle makes of a matrix of `bytes` on its first product on the
-/// CPU, in the order in which its instructions for small whole numbers want it.
+/// CPU, in the order in which its instructions for small whole numbers want it. Processors
+/// with AMX get one more of q4_K, which is not counted: they stand in servers.
 pub(super) fn packed_bytes(kind: GgmlDType, bytes: u64, device: &Device) -> u64 {
     if !device.is_cpu() {
         return 0;

@@ -74,7 +74,7 @@ fn every_type_loads_and_computes_what_the_source_computes() {
     let dense = load(&source);
     let (hidden, logits) = run(&dense.network);
     let mut last = 0.0;
-    for ((quantization, name), margin) in ALL.into_iter().zip([0.02, 0.05, 0.1, 0.2]) {
+    for ((quantization, name), margin) in ALL.into_iter().zip([0.03, 0.06, 0.12, 0.25]) {
         let file = folder.path().join(format!("{name}.gguf"));
         let done = quantize(&source, &file, quantization, None, &mut |_, _| ()).unwrap();
         assert_eq!(done.tensors, dense.report.used.len());
@@ -270,6 +270,10 @@ fn foreign_files_that_do_not_fit_are_refused_with_the_reason() {
     refused(
         &|values, _| drop(values.insert("qwen2.rope.freq_base".to_owned(), Value::F32(1e4))),
         &["language.gguf", "qwen2.rope.freq_base", "10000"],
+    );
+    refused(
+        &|values, _| drop(values.insert("split.count".to_owned(), Value::U16(3))),
+        &["language.gguf", "one of 3 parts", "--merge"],
     );
     refused(
         &|_, tensors| drop(tensors.remove("blk.1.ffn_up.weight")),

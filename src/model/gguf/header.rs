@@ -4,21 +4,20 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{Read, Seek};
 
-use super::{ALIGNMENT, MAGIC};
+use super::{ALIGNMENT, MAGIC, MOST_DIMENSIONS};
 use crate::model::number_type::NumberType;
 
 /// Key of the kind of model.
 pub(in crate::model) const ARCHITECTURE: &str = "general.architecture";
 const ALIGNMENT_KEY: &str = "general.alignment";
 /// Keys that begin so are kept; vocabularies and the like are read over.
-const KEPT: [&str; 2] = ["qwen2.", "loc3r."];
+const KEPT: [&str; 3] = ["qwen2.", "loc3r.", "split."];
 /// Bytes of a name or key: the format allows no more.
 const LONGEST_NAME: u64 = 65_535;
 /// Bytes of a text that is kept.
 const LONGEST_TEXT: u64 = 256 << 20;
 /// Arrays within arrays.
 const DEEPEST_ARRAY: usize = 4;
-const MOST_DIMENSIONS: u32 = 4;
 /// Bytes that an entry takes at least: length of its name, type and a value of one byte.
 const SMALLEST_ENTRY: u64 = 8 + 4 + 1;
 /// Length of its name, number of dimensions, one dimension, type and offset.

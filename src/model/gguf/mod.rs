@@ -23,6 +23,8 @@ pub(super) use writer::{Written, write_header, write_tensor};
 pub(super) const ENDING: &str = "gguf";
 /// Every tensor begins at a multiple of this many bytes, unless the file says otherwise.
 const ALIGNMENT: u64 = 32;
+/// Dimensions of a tensor.
+const MOST_DIMENSIONS: u32 = 4;
 /// First bytes.
 const MAGIC: [u8; 4] = *b"GGUF";
 

@@ -100,6 +100,9 @@ pub(in crate::model) fn check_decoder(file: &GgufFile, config: &Qwen2Config) -> 
             "{ARCHITECTURE} is {architecture:?}; only the language part of the checkpoint's own kind, \"qwen2\", can be taken"
         ));
     }
+    if let Some(Value::Whole(parts @ 2..)) = file.value("split.count") {
+        return Err(format!("it is one of {parts} parts; join them with llama-gguf-split --merge"));
+    }
     if let Some(scaling) = file.text("qwen2.rope.scaling.type").filter(|&scaling| scaling != "none") {
         return Err(format!("qwen2.rope.scaling.type is {scaling:?}, which this program does not compute"));
     }

@@ -3,7 +3,7 @@
 
 use std::io::{self, Seek, Write};
 
-use super::{ALIGNMENT, MAGIC, Value};
+use super::{ALIGNMENT, MAGIC, MOST_DIMENSIONS, Value};
 use crate::model::number_type::NumberType;
 
 /// The version that llama.cpp writes.
@@ -45,7 +45,8 @@ pub(in crate::model) fn write_header(
                 tensor.numbers.name()
             ))
         };
-        let bytes = tensor.numbers.bytes(&tensor.shape).ok_or_else(impossible)?;
+        let has_place = (1..=MOST_DIMENSIONS as usize).contains(&tensor.shape.len());
+        let bytes = tensor.numbers.bytes(&tensor.shape).filter(|_| has_place).ok_or_else(impossible)?;
         let code = tensor.numbers.gguf_code().ok_or_else(impossible)?;
         write_text(to, &tensor.name)?;
         to.write_all(&(tensor.shape.len() as u32).to_le_bytes())?;
