@@ -11,11 +11,13 @@ use super::manifest::{MANIFEST_FILE, Manifest};
 const SLASH: &str = "--";
 /// What makes a folder a checkpoint.
 const CONFIG_FILE: &str = "config.json";
+/// Ending of files that are whole models.
+const GGUF_ENDING: &str = ".gguf";
 
-/// A model in a folder of its own.
+/// A model in a folder of its own, or in one GGUF file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstalledModel {
-    /// OWNER/NAME, or the name of a folder that somebody put there.
+    /// OWNER/NAME, or the name of a folder or file that somebody put there.
     pub name: String,
     /// Where it lies.
     pub folder: PathBuf,
@@ -51,6 +53,12 @@ impl InstalledModel {
         Ok(Some(Self { name, folder, bytes, missing }))
     }
 
+    /// A model in one file that somebody put there.
+    fn file(name: String, path: PathBuf) -> Result<Self, HubError> {
+        let meta = fs::metadata(&path).map_err(|error| HubError::file(&path, &error))?;
+        Ok(Self { name, folder: path, bytes: meta.len(), missing: None })
+    }
+
     /// The name without its owner.
     pub fn short_name(&self) -> &str {
         self.name.rsplit('/').next().unwrap_or(&self.name)
@@ -62,7 +70,7 @@ pub fn folder_name(repository: &RepositoryName) -> String {
     format!("{}{SLASH}{}", repository.owner(), repository.name())
 }
 
-/// The models in a folder, by name; none when the folder is not there.
+/// The models in a folder of models, by name; none when the folder is not there.
 ///
 /// # Errors
 /// When a folder or a note in it cannot be read.
@@ -76,8 +84,11 @@ pub fn installed(folder: &Path) -> Result<Vec<InstalledModel>, HubError> {
     for entry in entries {
         let path = entry.map_err(|error| HubError::file(folder, &error))?.path();
         let name = path.file_name().and_then(|name| name.to_str()).map(|name| name.replacen(SLASH, "/", 1));
-        if let Some(name) = name.filter(|_| path.is_dir()) {
+        let Some(name) = name else { continue };
+        if path.is_dir() {
             models.extend(InstalledModel::open(name, path)?);
+        } else if let Some(stem) = name.strip_suffix(GGUF_ENDING) {
+            models.push(InstalledModel::file(stem.to_owned(), path)?);
         }
     }
     models.sort_by(|a, b| a.name.cmp(&b.name));
@@ -149,9 +160,10 @@ mod tests {
         fs::write(model.join("config.json"), "{}").unwrap();
         fs::write(folder.path().join("mine/config.json"), "{}").unwrap();
         fs::write(folder.path().join("mine/x.bin"), "123").unwrap();
+        fs::write(folder.path().join("small.gguf"), "1234").unwrap();
         let found = installed(folder.path()).unwrap();
         let told: Vec<(&str, u64)> = found.iter().map(|model| (model.name.as_str(), model.bytes)).collect();
-        assert_eq!(told, [("mine", 5), ("some-owner/Some.Name", 2)]);
-        assert_eq!(found[1].missing, None);
+        assert_eq!(told, [("mine", 5), ("small", 4), ("some-owner/Some.Name", 2)]);
+        assert_eq!(found[2].missing, None);
     }
 }

@@ -263,7 +263,7 @@ fn foreign_files_that_do_not_fit_are_refused_with_the_reason() {
     };
     refused(
         &|values, _| {
-            drop(values.insert("general.architecture".to_owned(), Value::String("llama".to_owned())))
+            drop(values.insert("general.architecture".to_owned(), Value::String("llama".to_owned())));
         },
         &["language.gguf", "\"llama\"", "qwen2"],
     );
