@@ -87,13 +87,13 @@ fn write_value(to: &mut impl Write, value: &Value) -> io::Result<()> {
             to.write_all(&8u32.to_le_bytes())?;
             write_text(to, text)
         }
-        Value::Whole(whole) => match u32::try_from(*whole) {
-            Ok(small) => to.write_all(&[4u32.to_le_bytes(), small.to_le_bytes()].concat()),
-            Err(_) => {
-                to.write_all(&10u32.to_le_bytes())?;
-                to.write_all(&whole.to_le_bytes())
+        Value::Whole(whole) => {
+            if let Ok(small) = u32::try_from(*whole) {
+                return to.write_all(&[4u32.to_le_bytes(), small.to_le_bytes()].concat());
             }
-        },
+            to.write_all(&10u32.to_le_bytes())?;
+            to.write_all(&whole.to_le_bytes())
+        }
         Value::Real(real) => to.write_all(&[6u32.to_le_bytes(), (*real as f32).to_le_bytes()].concat()),
     }
 }
