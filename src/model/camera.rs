@@ -72,6 +72,8 @@ pub fn build(config: &ModelConfig, weights: VarBuilder<'_>) -> Result<Option<Box
         CameraEncoderConfig::None => Ok(None),
         CameraEncoderConfig::Cut3r(cut3r) => cut3r::build(cut3r, weights).map(Some),
         CameraEncoderConfig::Odometry(odometry) => {
+            // Geometry is computed in f32 whatever the rest of the network is kept in.
+            let weights = weights.to_dtype(DType::F32);
             let encoder =
                 OdometryCamera::new(odometry, config.vision.hidden_size, config.camera_token_dim, weights)?;
             Ok(Some(Box::new(encoder)))

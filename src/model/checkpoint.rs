@@ -125,8 +125,13 @@ impl Checkpoint {
         }
         let source = CheckpointSource::new(files);
         let root = VarBuilder::from_backend(Box::new(source.clone()), dtype, device.clone());
-        let network = Network::from_weights(&config, &Weights::with_quantized(&root, &source))?;
-        let camera = camera::build(&config, root.pp(network::CAMERA_PREFIX))?;
+        let wrong = |error: candle_core::Error| ModelError::Weights {
+            path: source.files.location.clone(),
+            reason: error.to_string(),
+        };
+        let network =
+            Network::from_weights(&config, &Weights::with_quantized(&root, &source)).map_err(wrong)?;
+        let camera = camera::build(&config, root.pp(network::CAMERA_PREFIX)).map_err(wrong)?;
         let report = source.report(&config);
         match report.problem() {
             None => Ok(Self { config, network, camera, tokenizer, report }),
@@ -346,6 +351,30 @@ impl CheckpointSource {
         self.note_used(name, place);
         Ok(Some(tensor))
     }
+
+    /// Zeros for a tensor that is missing or of another shape, so that all such tensors are
+    /// found before the report refuses them. A configuration that asks for far more than
+    /// the files hold is refused at once.
+    fn stand_in(
+        &self,
+        shape: Shape,
+        name: &str,
+        dtype: DType,
+        device: &Device,
+    ) -> candle_core::Result<Tensor> {
+        /// As many numbers are granted in any case.
+        const SMALL: usize = 1 << 20;
+        let count = |dims: &[usize]| dims.iter().try_fold(1usize, |count, &side| count.checked_mul(side));
+        let stored = self.files.places.values().filter_map(|place| count(&place.shape)).max();
+        let granted = stored.unwrap_or(0).saturating_mul(4).max(SMALL);
+        if count(shape.dims()).is_none_or(|count| count > granted) {
+            candle_core::bail!(
+                "config.json asks for {name} of {:?}, the files hold nothing like it",
+                shape.dims()
+            );
+        }
+        Tensor::zeros(shape, dtype, device)
+    }
 }
 
 impl QuantizedSource for CheckpointSource {
@@ -377,7 +406,7 @@ impl SimpleBackend for CheckpointSource {
     ) -> candle_core::Result<Tensor> {
         match self.find(name, &shape, dtype, device)? {
             Some(tensor) => Ok(tensor),
-            None => Tensor::zeros(shape, dtype, device),
+            None => self.stand_in(shape, name, dtype, device),
         }
     }
 

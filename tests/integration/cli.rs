@@ -16,7 +16,10 @@ fn ask_prints_one_object_for_one_question() {
         keys.sort();
         keys
     };
-    assert_eq!(keys(&answer), ["answer", "device", "model", "situation", "timing_ms", "tokens", "video"]);
+    assert_eq!(
+        keys(&answer),
+        ["answer", "device", "encoded_frames", "model", "situation", "timing_ms", "tokens", "video"]
+    );
     assert_eq!(
         keys(&answer["situation"]),
         ["orientation_concentration", "orientation_deg", "position", "text"]

@@ -21,7 +21,7 @@ use loc3r::worker::CancelFlag;
 /// The preset with the smallest model and so little of everything that a stage takes
 /// seconds; `assignments` come on top.
 fn tiny(assignments: &[&str]) -> TrainConfig {
-    const SMALL: [&str; 28] = [
+    const SMALL: [&str; 31] = [
         "model=tiny",
         "micro_batches=1",
         "tower.muon=0.0",
@@ -46,6 +46,9 @@ fn tiny(assignments: &[&str]) -> TrainConfig {
         "joint.mention_layer=1",
         "joint.word_steps=2",
         "joint.match_gain=2.0",
+        "joint.weights.referring=1.0",
+        "joint.weights.gaze=1.0",
+        "joint.weights.front=1.0",
         "joint.weights.early_layout=0.5",
         "joint.weights.pointing=0.5",
         "joint.weights.words=0.5",
