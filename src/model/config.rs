@@ -82,12 +82,13 @@ pub struct SiglipConfig {
 impl SiglipConfig {
     /// Patches along one side of the image; pixels behind the last whole patch are unused.
     pub fn grid(&self) -> usize {
-        self.image_size / self.patch_size
+        self.image_size.checked_div(self.patch_size).unwrap_or(0)
     }
 
     /// Layers that run.
     pub fn layers(&self) -> usize {
-        (self.num_hidden_layers as i64 + 1 + i64::from(self.select_layer)).max(0) as usize
+        let all = i64::try_from(self.num_hidden_layers).unwrap_or(i64::MAX - 1) + 1;
+        all.saturating_add(i64::from(self.select_layer)).max(0) as usize
     }
 }
 
@@ -105,8 +106,8 @@ impl PoolingConfig {
     /// Tokens along one side for a grid of `grid` patches.
     pub fn pooled(&self, grid: usize) -> usize {
         match self.mode {
-            PoolingMode::Bilinear => grid.div_ceil(self.stride),
-            PoolingMode::Average | PoolingMode::Max => grid / self.stride,
+            PoolingMode::Bilinear => grid.div_ceil(self.stride.max(1)),
+            PoolingMode::Average | PoolingMode::Max => grid / self.stride.max(1),
         }
     }
 }
@@ -429,6 +430,10 @@ impl ModelConfig {
                 "vision.select_layer must leave at least one layer",
             ),
             (
+                vision.num_hidden_layers.max(language.num_hidden_layers) <= MOST_LAYERS,
+                "num_hidden_layers must be at most 1000",
+            ),
+            (
                 divides(language.num_attention_heads, language.hidden_size),
                 "language.num_attention_heads must divide language.hidden_size",
             ),
@@ -453,6 +458,9 @@ impl ModelConfig {
         }
     }
 }
+
+/// More layers than any network of this kind has.
+const MOST_LAYERS: usize = 1000;
 
 fn divides(part: usize, whole: usize) -> bool {
     part > 0 && whole > 0 && whole.is_multiple_of(part)

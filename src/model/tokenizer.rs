@@ -52,7 +52,7 @@ impl TextTokenizer {
     /// See [`Self::load`].
     pub fn parse(bytes: &[u8], path: &Path, vocab_rows: usize) -> Result<Self, ModelError> {
         let fail = |reason: String| ModelError::Tokenizer { path: path.to_owned(), reason };
-        let inner = Tokenizer::from_bytes(bytes).map_err(|error| fail(error.to_string()))?;
+        let inner = parsed(bytes).map_err(fail)?;
         Self::new(inner, vocab_rows).map_err(fail)
     }
 
@@ -175,6 +175,15 @@ impl TextTokenizer {
             }
             plain = cleaned;
         }
+    }
+}
+
+/// The crate's reader, which panics at some files that are JSON and at all that are not.
+fn parsed(bytes: &[u8]) -> Result<Tokenizer, String> {
+    serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|error| error.to_string())?;
+    match std::panic::catch_unwind(|| Tokenizer::from_bytes(bytes)) {
+        Ok(read) => read.map_err(|error| error.to_string()),
+        Err(_) => Err("it is no tokenizer; download it again".to_owned()),
     }
 }
 
