@@ -6,9 +6,13 @@
 use candle_core::{D, Result, Tensor};
 
 use super::AttentionMask;
+use super::storage::{is_half, wide};
 
 /// See [`super::layer_norm`].
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
+    if is_half(x) {
+        return layer_norm(&wide(x)?, &wide(weight)?, &wide(bias)?, eps)?.to_dtype(x.dtype());
+    }
     let centered = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
     let variance = centered.sqr()?.mean_keepdim(D::Minus1)?;
     let normed = centered.broadcast_div(&(variance + eps)?.sqrt()?)?;
@@ -17,6 +21,10 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Resul
 
 /// See [`super::rms_norm`].
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+    // Squares of what residual streams hold are beyond f16.
+    if is_half(x) {
+        return rms_norm(&wide(x)?, &wide(weight)?, eps)?.to_dtype(x.dtype());
+    }
     let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?;
     x.broadcast_div(&(mean_square + eps)?.sqrt()?)?.broadcast_mul(weight)
 }

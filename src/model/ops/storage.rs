@@ -13,8 +13,12 @@ pub(super) fn fusible(tensors: &[&Tensor]) -> bool {
 /// Whether the operands are half-precision numbers in CPU memory. candle multiplies no bf16
 /// matrices there: products are computed in f32.
 pub(super) fn half_on_cpu(tensors: &[&Tensor]) -> bool {
-    let is_half = |tensor: &&Tensor| matches!(tensor.dtype(), DType::F16 | DType::BF16);
-    tensors.iter().all(|tensor| tensor.device().is_cpu()) && tensors.iter().any(is_half)
+    tensors.iter().all(|tensor| tensor.device().is_cpu()) && tensors.iter().any(|tensor| is_half(tensor))
+}
+
+/// Whether the numbers have half precision.
+pub(super) fn is_half(tensor: &Tensor) -> bool {
+    matches!(tensor.dtype(), DType::F16 | DType::BF16)
 }
 
 /// The same numbers in f32.
