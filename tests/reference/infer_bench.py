@@ -81,7 +81,7 @@ def main():
 
     def follow_up():
         language.model(inputs_embeds=question, past_key_values=cache, use_cache=True)
-        cache.crop(sizes["prefix"])
+        cache.crop(sizes["prefix"] - cache.get_seq_length())
 
     seconds["follow_up"] = fastest(repeats, follow_up)
 
@@ -90,7 +90,7 @@ def main():
         for _ in range(sizes["answer"]):
             output = language(input_ids=token, past_key_values=cache, use_cache=True, logits_to_keep=1)
             token = output.logits.argmax(-1)
-        cache.crop(sizes["prefix"])
+        cache.crop(sizes["prefix"] - cache.get_seq_length())
 
     seconds["decode"] = fastest(repeats, decode)
     print(

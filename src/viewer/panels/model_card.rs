@@ -10,7 +10,7 @@ use crate::viewer::action::ViewerAction;
 use crate::viewer::theme;
 
 /// Size of the opened card.
-const CARD_WIDTH: f32 = 680.0;
+const CARD_WIDTH: f32 = 780.0;
 const CARD_HEIGHT: f32 = 420.0;
 
 /// Draws the name; a click opens the card and the list of models.
