@@ -274,7 +274,9 @@ fn write_run(folder: &Path) -> PathBuf {
     }));
     events.push(TrainEvent::Scenes(SceneSnapshot { stage: stage(), step: 60, scenes: vec![room] }));
     events.push(TrainEvent::Stopped { stage: stage(), step: 60 });
-    events.iter().for_each(|event| run.log(event).unwrap());
+    for event in &events {
+        run.log(event).unwrap();
+    }
     run.path().to_path_buf()
 }
 

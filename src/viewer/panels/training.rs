@@ -270,7 +270,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("walks");
         let dir = RunDir::create(&path, &TrainConfig::preset("tiny").unwrap()).unwrap();
-        events.iter().for_each(|event| dir.log(event).unwrap());
+        for event in events {
+            dir.log(event).unwrap();
+        }
         let mut follower = RunFollower::new(&path);
         follower.look().unwrap();
         FollowedRun { report: Some(follower.report(None)), ..FollowedRun::new(&path) }
