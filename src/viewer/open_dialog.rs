@@ -36,10 +36,7 @@ impl OpenDialog {
         if let Some(folder) = near.and_then(std::path::Path::parent) {
             dialog = dialog.set_directory(folder);
         }
-        let answer = dialog.pick_file();
-        self.for_model = false;
-        self.task =
-            Some(IoTaskPool::get().spawn(async move { answer.await.map(|file| file.path().to_path_buf()) }));
+        self.wait_for(dialog.pick_file(), false);
     }
 
     /// Asks for the folder of a model; nothing happens while a dialog is open.
@@ -47,10 +44,18 @@ impl OpenDialog {
         if self.task.is_some() {
             return;
         }
-        let answer = rfd::AsyncFileDialog::new().set_title("Open the folder of a model").pick_folder();
-        self.for_model = true;
-        self.task =
-            Some(IoTaskPool::get().spawn(async move { answer.await.map(|file| file.path().to_path_buf()) }));
+        let dialog = rfd::AsyncFileDialog::new().set_title("Open the folder of a model");
+        self.wait_for(dialog.pick_folder(), true);
+    }
+
+    fn wait_for(
+        &mut self,
+        answer: impl Future<Output = Option<rfd::FileHandle>> + Send + 'static,
+        for_model: bool,
+    ) {
+        let path = async move { answer.await.map(|file| file.path().to_path_buf()) };
+        self.for_model = for_model;
+        self.task = Some(IoTaskPool::get().spawn(path));
     }
 }
 

@@ -6,14 +6,13 @@
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
-use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use candle_core::{D, DType, Device, Tensor};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::reference;
+use super::{fastest, reference};
 use crate::cli::output;
 use crate::model::qwen2::{KvCache, Qwen2};
 use crate::model::sequence::VisualLayout;
@@ -146,17 +145,6 @@ fn measure(args: &InferArgs, config: &ModelConfig, frames: usize, prefix: usize)
         Ok(())
     })?;
     Ok(Seconds { vision, prefill, follow_up, decode })
-}
-
-/// Seconds of the fastest of `repeats` runs.
-fn fastest(repeats: usize, mut work: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
-    let mut best = f64::INFINITY;
-    for _ in 0..repeats.max(1) {
-        let start = Instant::now();
-        work()?;
-        best = best.min(start.elapsed().as_secs_f64());
-    }
-    Ok(best)
 }
 
 /// The most memory that this process had so far, bytes; `None` where the system does not tell.

@@ -7,6 +7,7 @@ mod synth;
 mod transformer;
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 /// Measure speed against references.
 #[derive(Debug, clap::Args)]
@@ -37,4 +38,15 @@ pub(super) fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
         Measurement::Train(args) => transformer::run(&args, transformer::Pass::Train),
         Measurement::Synth(args) => Ok(synth::run(&args)),
     }
+}
+
+/// Seconds of the fastest of `repeats` runs.
+fn fastest(repeats: usize, mut work: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
+    let mut best = f64::INFINITY;
+    for _ in 0..repeats.max(1) {
+        let start = Instant::now();
+        work()?;
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    Ok(best)
 }

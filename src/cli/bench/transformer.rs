@@ -5,14 +5,13 @@
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
-use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use candle_core::{DType, Device, Tensor, Var};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use super::reference;
+use super::{fastest, reference};
 use crate::cli::output;
 use crate::model::ops::{self, AttentionMask, Gelu, HeadCounts, composed};
 use crate::train::optimizer::{AdamW, AdamWConfig};
@@ -137,15 +136,9 @@ fn blocks_forward(blocks: &[Block], x: &Tensor, heads: usize, way: Way) -> candl
 }
 
 /// Seconds of the fastest of `repeats` runs after one to warm up.
-fn fastest(repeats: usize, mut work: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
+fn fastest_warm(repeats: usize, mut work: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
     work()?;
-    let mut best = f64::INFINITY;
-    for _ in 0..repeats.max(1) {
-        let start = Instant::now();
-        work()?;
-        best = best.min(start.elapsed().as_secs_f64());
-    }
-    Ok(best)
+    fastest(repeats, work)
 }
 
 fn measure(args: &TransformerArgs, pass: Pass, way: Way) -> anyhow::Result<f64> {
@@ -158,7 +151,7 @@ fn measure(args: &TransformerArgs, pass: Pass, way: Way) -> anyhow::Result<f64> 
     let variables =
         blocks.iter().flat_map(Block::variables).enumerate().map(|(i, var)| (format!("{i:04}"), var.clone()));
     let mut optimizer = AdamW::new(variables, AdamWConfig { clip_norm: None, ..AdamWConfig::default() })?;
-    fastest(args.repeats, || {
+    fastest_warm(args.repeats, || {
         let out = blocks_forward(&blocks, &x, args.heads, way)?;
         if pass == Pass::Train {
             optimizer.backward_step(&out.sqr()?.mean_all()?, 1e-4)?;
@@ -170,7 +163,7 @@ fn measure(args: &TransformerArgs, pass: Pass, way: Way) -> anyhow::Result<f64> 
 /// GFLOP/s of a bare f32 matrix product.
 fn matmul_peak(repeats: usize) -> anyhow::Result<f64> {
     let a = Tensor::ones((PEAK_SIDE, PEAK_SIDE), DType::F32, &Device::Cpu)?;
-    let seconds = fastest(4 * repeats, || Ok(a.matmul(&a).map(drop)?))?;
+    let seconds = fastest_warm(4 * repeats, || Ok(a.matmul(&a).map(drop)?))?;
     Ok(2.0 * (PEAK_SIDE as f64).powi(3) / seconds * 1e-9)
 }
 

@@ -83,6 +83,17 @@ pub(super) fn refer(objects: &[SceneObject], object: usize, colored: bool, rng: 
     Referent { object, id: target.id, adjective, noun, beside: None, matches }
 }
 
+/// "a" or "an", as `words` want it.
+pub(super) fn article(words: &str) -> &'static str {
+    if words.to_lowercase().starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
+}
+
+/// `words` with a capital first letter.
+pub(super) fn capitalized(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
 /// Who speaks, which decides verbs and pronouns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Voice {
@@ -126,10 +137,6 @@ impl Voice {
 
     /// The opening words for a verb given as ("standing", "stand").
     pub(super) fn opening(self, verb: (&str, &str)) -> String {
-        let capitalized = |word: &str| {
-            let mut letters = word.chars();
-            letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
-        };
         match self {
             Self::First => format!("I am {}", verb.0),
             Self::Contracted => format!("I'm {}", verb.0),

@@ -8,7 +8,9 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{Cue, CueKind, Drawn, Look, Place};
 use crate::qa::Side;
-use crate::synth::phrasing::{Activity, Referent, Text, activities, is_seat, number_word};
+use crate::synth::phrasing::{
+    Activity, Referent, Text, activities, article, capitalized, is_seat, number_word,
+};
 use crate::synth::questions::QuestionScene;
 
 /// What people do besides, which says nothing of where they are.
@@ -269,8 +271,7 @@ fn remark(text: Text, cue: &Cue, rng: &mut ChaCha8Rng) -> Text {
         return text.say(pick(&words, rng)).the(thing);
     }
     let way = direction(cue.kind, rng);
-    let article =
-        if thing.words().to_lowercase().starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    let article = article(&thing.words());
     match rng.random_range(0..10) {
         0..=1 => text.say(", and").the(thing).say("is").say(&way),
         2 => text.say("while").the(thing).say("is").say(&way),
@@ -282,11 +283,6 @@ fn remark(text: Text, cue: &Cue, rng: &mut ChaCha8Rng) -> Text {
         8 => text.say("and I can see").the(thing).say(&way),
         _ => text.say("with").the(thing).say(&way),
     }
-}
-
-fn capitalized(words: &str) -> String {
-    let mut letters = words.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 fn direction(kind: CueKind, rng: &mut ChaCha8Rng) -> String {

@@ -6,7 +6,9 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{Cue, CueKind, Drawn, Look, Place};
 use crate::qa::Side;
-use crate::synth::phrasing::{Referent, Text, Voice, activities, is_seat, number_word};
+use crate::synth::phrasing::{
+    Referent, Text, Voice, activities, article as indefinite, is_seat, number_word,
+};
 use crate::synth::questions::QuestionScene;
 
 /// A verb as ("standing", "stand").
@@ -187,11 +189,7 @@ fn with_cues(mut text: Text, cues: &[Cue], voice: Voice, rng: &mut ChaCha8Rng) -
     let Some((opening, article, verb)) = OPENINGS.choose(rng).copied() else { return text };
     for (number, cue) in cues.iter().enumerate() {
         let article = match article {
-            "a" => {
-                let first = cue.referent.words();
-                let hour = first.to_lowercase().starts_with(['a', 'e', 'i', 'o', 'u']);
-                if hour { "an" } else { "a" }
-            }
+            "a" => indefinite(&cue.referent.words()),
             other => other,
         };
         text = text.say(if number == 0 { opening } else { "and" }).name(article, &cue.referent);

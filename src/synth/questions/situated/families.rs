@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{Asked, View, count_key, key, left_or_right, random_side, side_key, side_words, yes_no};
 use crate::qa::{AnswerKey, Side};
-use crate::synth::phrasing::{is_seat, noun_fits, number_word, plural};
+use crate::synth::phrasing::{article, is_seat, noun_fits, number_word, plural};
 use crate::synth::questions::coin;
 
 /// Farther by this much is certainly farther, metres.
@@ -434,8 +434,4 @@ fn clock_direction(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
     let word = number_word(view.bearings[object].clock().into());
     let text = format!("At what o'clock is the {} from my point of view?", referent.words());
     Some((text, key(&[&format!("{word} o'clock"), &word])))
-}
-
-fn article(noun: &str) -> &'static str {
-    if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
 }
