@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::curves::draw_curves;
 use super::{evaluate, output};
 use crate::evaluate::{ClipFacts, Column, ModelPredictor, Report, Value, compare, held_out};
+use crate::model::device::{ComputeDevice, choose};
 use crate::synth::QuestionOptions;
 use crate::train::config::{CameraSource, CueSource};
 use crate::train::export::export;
@@ -107,13 +108,15 @@ struct Outcome {
     answer_secs: f64,
 }
 
-/// Size of the comparison.
+/// Size of the comparison, and where it runs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Extent {
     /// Runs of every model.
     pub(super) seeds: u64,
     /// Held-out clips that each is measured on.
     pub(super) clips: u64,
+    /// Where models are trained and measured.
+    pub(super) device: ComputeDevice,
 }
 
 /// Trains and measures every model, each in a folder below `out`, and writes the table
@@ -129,7 +132,7 @@ pub(super) fn run(
     stop: &CancelFlag,
     observer: &mut dyn FnMut(&TrainEvent),
 ) -> anyhow::Result<String> {
-    let shared = shared_run(base, out, from, stop, observer)?;
+    let shared = shared_run(base, out, from, extent.device, stop, observer)?;
     let mut report = Report {
         benchmark: "rooms".to_owned(),
         columns: Vec::new(),
@@ -173,6 +176,7 @@ fn shared_run(
     base: &TrainConfig,
     out: &Path,
     from: &[(StageKind, PathBuf)],
+    device: ComputeDevice,
     stop: &CancelFlag,
     observer: &mut dyn FnMut(&TrainEvent),
 ) -> anyhow::Result<RunDir> {
@@ -183,7 +187,7 @@ fn shared_run(
             pipeline::adopt_stage(&run, folder, *kind)?;
         }
     }
-    pipeline::train(&run, &config, stop, observer)?;
+    pipeline::train(&run, &config, &choose(device)?.0, stop, observer)?;
     Ok(run)
 }
 
@@ -222,7 +226,7 @@ fn outcome(
             pipeline::adopt_stage(&run, shared.path(), kind)?;
         }
     }
-    pipeline::train(&run, config, stop, observer)?;
+    pipeline::train(&run, config, &choose(extent.device)?.0, stop, observer)?;
     draw_curves(&run)?;
     let model = folder.join("model");
     export(&run, config, &model)?;
@@ -233,7 +237,7 @@ fn outcome(
 }
 
 fn measured(variant: Variant, run: &RunDir, model: &Path, extent: Extent) -> anyhow::Result<Outcome> {
-    let mut predictor = ModelPredictor::load(model, "cpu")?;
+    let mut predictor = ModelPredictor::load(model, extent.device)?;
     if variant == Variant::TrueGeometry {
         predictor = predictor.with_true_points();
     }

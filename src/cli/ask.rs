@@ -109,6 +109,9 @@ fn heading(state: &SessionState) -> anyhow::Result<String> {
 pub(super) struct AnswerJson {
     video: PathBuf,
     model: String,
+    /// What to think of the answers; left out when there is nothing to say.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    notice: String,
     device: String,
     situation: SituationJson,
     answer: TextJson,
@@ -172,6 +175,7 @@ impl AnswerJson {
         Self {
             video,
             model: model.name.clone(),
+            notice: model.notice.clone(),
             device: model.device.clone(),
             situation: SituationJson {
                 text: text.to_owned(),

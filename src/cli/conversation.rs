@@ -14,8 +14,8 @@ use crate::model::FeatureCache;
 use crate::qa::Question;
 use crate::recording::{Recorder, RecorderEvent, RecordingConfig};
 use crate::session::{
-    AskedQuestion, ComputeDevice, ModelInfo, RequestId, Session, SessionEvent, SessionLog, SessionRequest,
-    SessionState,
+    AskedQuestion, Compute, ComputeDevice, ModelInfo, Precision, RequestId, Session, SessionEvent,
+    SessionLog, SessionRequest, SessionState,
 };
 
 /// How often Ctrl-C is looked at while the model works.
@@ -35,34 +35,24 @@ pub(super) struct ModelArgs {
     pub model: Option<PathBuf>,
     /// Where it runs: auto, cpu, cuda, cuda:N or metal; a device that is missing is an error
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    pub device: DeviceArg,
+    pub device: ComputeDevice,
+    /// Numbers it computes with: auto, f32, f16 or bf16, which need half the memory
+    #[arg(long, value_name = "TYPE", default_value = "auto")]
+    pub precision: Precision,
     /// Read videos anew, and keep nothing of them on disk (see `loc3r cache`)
     #[arg(long)]
     pub no_cache: bool,
 }
 
 impl ModelArgs {
+    /// Where and how precisely the model computes.
+    pub(super) fn compute(&self) -> Compute {
+        Compute { device: self.device, precision: self.precision }
+    }
+
     /// Where to keep what the model sees of videos.
     pub(super) fn cache(&self) -> anyhow::Result<Option<FeatureCache>> {
         if self.no_cache { Ok(None) } else { places::feature_cache() }
-    }
-}
-
-/// [`ComputeDevice`] with a default for the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct DeviceArg(pub ComputeDevice);
-
-impl Default for DeviceArg {
-    fn default() -> Self {
-        Self(ComputeDevice::Auto)
-    }
-}
-
-impl std::str::FromStr for DeviceArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        text.parse().map(Self)
     }
 }
 
@@ -116,7 +106,7 @@ impl Conversation {
             progress: Progress::default(),
             interrupted,
         };
-        conversation.run(SessionRequest::LoadModel { folder, device: model.device.0 })?;
+        conversation.run(SessionRequest::LoadModel { folder, compute: model.compute() })?;
         Ok(conversation)
     }
 

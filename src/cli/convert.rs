@@ -50,18 +50,24 @@ enum Blocks {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Numbers {
+pub(super) enum Numbers {
     F32,
     F16,
     Bf16,
 }
 
+impl Numbers {
+    pub(super) fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::F16 => DType::F16,
+            Self::Bf16 => DType::BF16,
+        }
+    }
+}
+
 pub(super) fn run(args: ConvertArgs) -> anyhow::Result<ExitCode> {
-    let dtype = args.numbers.map(|numbers| match numbers {
-        Numbers::F32 => DType::F32,
-        Numbers::F16 => DType::F16,
-        Numbers::Bf16 => DType::BF16,
-    });
+    let dtype = args.numbers.map(Numbers::dtype);
     let mut bar = None;
     let from = places::path_or_installed(args.from)?;
     let progress = &mut |done, total| {

@@ -13,6 +13,7 @@ use crate::dataset::read_real_rooms;
 use crate::evaluate::plots::{calibration, error_by_sigma};
 use crate::evaluate::real_rooms::{Unknown, real_clip};
 use crate::evaluate::{Metric, ModelPredictor, Report, evaluate, held_out, prior_questions};
+use crate::model::device::ComputeDevice;
 use crate::synth::QuestionOptions;
 
 /// Measure a model beside its baselines.
@@ -41,9 +42,9 @@ pub(super) struct EvaluateArgs {
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
-    /// Where to run: cpu, cuda, cuda:N, metal.
-    #[arg(long, default_value = "cpu")]
-    device: String,
+    /// Where to run: auto, cpu, cuda, cuda:N or metal; a device that is missing is an error.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: ComputeDevice,
     /// End with exit code 1 unless a measure reaches a value, as in
     /// `--require acc_1m>=45` or `--require layout_median_m<=0.6`; repeatable.
     #[arg(long, value_name = "MEASURE>=VALUE")]
@@ -103,7 +104,7 @@ pub(super) fn run(args: EvaluateArgs) -> anyhow::Result<ExitCode> {
     /// Scenes that the word baselines learn from.
     const PRIOR_SCENES: u64 = 90;
     let folder = places::model_folder(args.model.as_deref())?;
-    let mut model = ModelPredictor::load(&folder, &args.device)
+    let mut model = ModelPredictor::load(&folder, args.device)
         .with_context(|| format!("cannot evaluate {}", folder.display()))?;
     let options = model.clip_options(QuestionOptions::default())?;
     let prior = prior_questions(PRIOR_SCENES, &options);

@@ -11,6 +11,7 @@ mod evaluate;
 mod export;
 mod fetch;
 mod hub_settings;
+mod init;
 mod inspect;
 mod interrupt;
 mod models;
@@ -69,6 +70,7 @@ enum Command {
     Fetch(fetch::FetchArgs),
     Models(models::ModelsArgs),
     Convert(convert::ConvertArgs),
+    Init(init::InitArgs),
     Cache(cache::CacheArgs),
 }
 
@@ -91,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::Fetch(args) => fetch::run(args),
         Command::Models(args) => models::run(&args),
         Command::Convert(args) => convert::run(args),
+        Command::Init(args) => init::run(&args),
         Command::Cache(args) => cache::run(&args),
     };
     match outcome {

@@ -11,6 +11,7 @@ use super::curves::draw_curves;
 use super::interrupt::stop_on_ctrl_c;
 use super::output;
 use super::progress::TrainProgress;
+use crate::model::device::{ComputeDevice, choose};
 use crate::recording::{Recorder, RecorderEvent, TrainingPlan, free_file};
 use crate::train::export::export;
 use crate::train::scenes::MOST_SCENES;
@@ -61,6 +62,9 @@ pub(super) struct TrainArgs {
     /// Where the trained model is written [default: RUN/model].
     #[arg(long, value_name = "FOLDER")]
     export: Option<PathBuf>,
+    /// Where to train: auto, cpu, cuda, cuda:N or metal; a run can go on elsewhere.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: ComputeDevice,
     /// Prints the configuration and stops.
     #[arg(long)]
     print_config: bool,
@@ -78,7 +82,7 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
     let from = args.from.iter().map(|text| adopted(text)).collect::<anyhow::Result<Vec<_>>>()?;
     if args.ablation {
         let mut progress = TrainProgress::default();
-        let extent = Extent { seeds: args.seeds, clips: args.clips };
+        let extent = Extent { seeds: args.seeds, clips: args.clips, device: args.device };
         let observer = &mut |event: &TrainEvent| progress.show(event);
         let table = ablation::run(
             &config,
@@ -106,9 +110,12 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
     }
     let mut progress = TrainProgress::default();
     let mut recording = TrainRecording::start(&args.recording, &run, &config)?;
+    let (device, name) = choose(args.device)?;
+    output::note(&format!("training on {name}"));
     let outcome = pipeline::train(
         &run,
         &config,
+        &device,
         &stop_on_ctrl_c("stopping after this step")?,
         &mut |event: &TrainEvent| {
             progress.show(event);

@@ -69,7 +69,7 @@ pub(super) fn run(args: ViewArgs) -> anyhow::Result<ExitCode> {
         video,
         model,
         models,
-        device: args.model.device.0,
+        compute: args.model.compute(),
         cache: args.model.cache()?,
         script: args.script,
         recording: args.recording.config(),

@@ -33,6 +33,7 @@ use rayon::prelude::*;
 use baselines::{Oracle, RandomHeading, Reading, RoomCenter, WordPrior};
 
 use crate::model::ModelError;
+use crate::model::device::DeviceError;
 use crate::synth::{SynthError, SynthQuestion};
 
 /// What can go wrong in an evaluation.
@@ -42,13 +43,8 @@ pub enum EvaluateError {
     #[error(transparent)]
     Model(#[from] ModelError),
     /// The device is not there.
-    #[error("there is no device {name}: {reason}; use `--device cpu`")]
-    Device {
-        /// As asked for.
-        name: String,
-        /// Why not.
-        reason: String,
-    },
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// A clip cannot be made.
     #[error(transparent)]
     Scene(#[from] SynthError),

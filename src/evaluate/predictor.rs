@@ -5,10 +5,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
-use candle_core::Device;
-
 use super::{BenchmarkClip, ClipOptions, EvaluateError};
 use crate::geometry::BevSigma;
+use crate::model::device::{self, ComputeDevice};
 use crate::model::{Clip, Loc3rModel, Query};
 use crate::qa::Situation;
 use crate::scene::{CameraEstimate, Layout};
@@ -66,12 +65,13 @@ pub struct ModelPredictor {
 }
 
 impl ModelPredictor {
-    /// Loads a checkpoint onto a device called "cpu", "cuda", "cuda:N", "metal" or "metal:N".
+    /// Loads a checkpoint onto a device.
     ///
     /// # Errors
     /// When the device is not there or the checkpoint does not fit.
-    pub fn load(folder: &Path, device: &str) -> Result<Self, EvaluateError> {
-        Ok(Self::new(Loc3rModel::load(folder, &open_device(device)?)?))
+    pub fn load(folder: &Path, device: ComputeDevice) -> Result<Self, EvaluateError> {
+        let (device, _) = device::choose(device)?;
+        Ok(Self::new(Loc3rModel::load(folder, &device)?))
     }
 
     /// Takes a model that is already in memory.
@@ -145,31 +145,5 @@ impl Predictor for ModelPredictor {
         self.answering.0 += started.elapsed().as_secs_f64();
         self.answering.1 += answers.len() as u32;
         Ok(Prediction { layout: Some(video.layout), cameras: video.cameras, answers })
-    }
-}
-
-fn open_device(name: &str) -> Result<Device, EvaluateError> {
-    let missing = |reason: String| EvaluateError::Device { name: name.to_owned(), reason };
-    let (kind, number) = name.split_once(':').unwrap_or((name, "0"));
-    let number: usize = number.parse().map_err(|_not_a_number| missing(format!("{number} is no number")))?;
-    let opened = match kind {
-        "cpu" => return Ok(Device::Cpu),
-        "cuda" => Device::new_cuda(number),
-        "metal" => Device::new_metal(number),
-        _ => return Err(missing("known are cpu, cuda and metal".to_owned())),
-    };
-    opened.map_err(|error| missing(error.to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unknown_device_is_an_error_with_a_reason() {
-        let message = open_device("abacus").unwrap_err().to_string();
-        assert!(message.contains("abacus") && message.contains("cpu"), "{message}");
-        assert!(open_device("cuda:x").unwrap_err().to_string().contains('x'));
-        assert!(open_device("cpu").is_ok());
     }
 }

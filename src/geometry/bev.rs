@@ -84,6 +84,11 @@ impl BevBounds {
         }
     }
 
+    /// Whether a point lies inside or on the edge.
+    pub fn contains(self, point: BevPoint) -> bool {
+        (self.min.x..=self.max.x).contains(&point.x) && (self.min.y..=self.max.y).contains(&point.y)
+    }
+
     /// Middle of the rectangle.
     pub fn center(self) -> BevPoint {
         ((Vec2::from(self.min) + Vec2::from(self.max)) * 0.5).into()

@@ -5,7 +5,7 @@ use candle_nn::VarBuilder;
 
 use super::config::{CameraEncoderConfig, ModelConfig};
 use super::cut3r;
-use super::odometry::{Footage, OdometryCamera};
+use super::odometry::{Footage, OdometryCamera, PathStep};
 use glam::Vec2;
 
 use crate::geometry::{CameraPose, ImageSize, Intrinsics};
@@ -51,8 +51,21 @@ pub struct CameraOutput {
     pub floor_height: f32,
 }
 
-/// Told (done, total) between steps; `false` stops the work.
-pub type CameraProgress<'a> = &'a mut dyn FnMut(usize, usize) -> bool;
+/// Where a camera encoder is.
+#[derive(Debug, Clone, Copy)]
+pub struct CameraStep<'a> {
+    /// Frames done.
+    pub done: usize,
+    /// Frames in all.
+    pub total: usize,
+    /// Camera-to-anchor poses of the first sampled frames; later frames may still move them.
+    pub poses: &'a [CameraPose],
+    /// Intrinsics of the video frames as far as they are known.
+    pub intrinsics: Intrinsics,
+}
+
+/// Told between steps; `false` stops the work.
+pub type CameraProgress<'a> = &'a mut dyn FnMut(CameraStep<'_>) -> bool;
 
 /// A source of camera tokens.
 pub trait CameraEncoder: std::fmt::Debug + Send {
@@ -67,13 +80,13 @@ pub trait CameraEncoder: std::fmt::Debug + Send {
 }
 
 /// Builds the encoder that `config` names, from the tensors below `weights`; `None` for none.
+/// Geometry is computed in f32 whatever the rest of the network is kept in.
 pub fn build(config: &ModelConfig, weights: VarBuilder<'_>) -> Result<Option<Box<dyn CameraEncoder>>> {
+    let weights = weights.to_dtype(DType::F32);
     match &config.camera {
         CameraEncoderConfig::None => Ok(None),
         CameraEncoderConfig::Cut3r(cut3r) => cut3r::build(cut3r, weights).map(Some),
         CameraEncoderConfig::Odometry(odometry) => {
-            // Geometry is computed in f32 whatever the rest of the network is kept in.
-            let weights = weights.to_dtype(DType::F32);
             let encoder =
                 OdometryCamera::new(odometry, config.vision.hidden_size, config.camera_token_dim, weights)?;
             Ok(Some(Box::new(encoder)))
@@ -95,7 +108,10 @@ impl CameraEncoder for OdometryCamera {
             sampled: input.sampled,
             aspect: size.width as f32 / size.height.max(1) as f32,
         };
-        let Some(tracked) = self.track(&footage, progress)? else { return Ok(None) };
+        let mut steps = |PathStep { done, total, poses, focal }: PathStep<'_>| {
+            progress(CameraStep { done, total, poses, intrinsics: intrinsics(size, focal) })
+        };
+        let Some(tracked) = self.track(&footage, &mut steps)? else { return Ok(None) };
         let tokens =
             tracked.tokens(self.token_dim(), input.features.device())?.to_dtype(input.features.dtype())?;
         let mut points = Vec::new();

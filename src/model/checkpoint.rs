@@ -109,8 +109,11 @@ impl Checkpoint {
     pub fn load(path: &Path, dtype: DType, device: &Device) -> Result<Self, ModelError> {
         let (files, config) = open(path)?;
         // Refused before the system ends the program.
-        let plan = MemoryPlan::new(&config, &files.counts(&config, device), dtype);
-        if let Some(reason) = free_memory(device).and_then(|free| shortage(&plan, free)) {
+        let weights = files.counts(&config, device);
+        let plan = |dtype| MemoryPlan::new(&config, &weights, dtype);
+        let half = (dtype == DType::F32).then(|| plan(DType::BF16));
+        if let Some(reason) = free_memory(device).and_then(|free| shortage(&plan(dtype), half.as_ref(), free))
+        {
             return Err(ModelError::Memory { path: path.to_owned(), reason });
         }
         let tokenizer = read_tokenizer(path, &files, &config)?;

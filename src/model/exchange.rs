@@ -3,7 +3,7 @@
 use glam::Vec3;
 
 use crate::qa::{Situation, SituationEstimate};
-use crate::scene::{CameraEstimate, PointCloud};
+use crate::scene::{CameraEstimate, Layout, PointCloud};
 use crate::video::{Frame, VideoInfo};
 
 #[cfg(doc)]
@@ -40,6 +40,8 @@ pub enum VideoStep<'a> {
         done: usize,
         /// Frames in all.
         total: usize,
+        /// Cameras of the first sampled frames; later frames may still move them.
+        so_far: &'a [CameraEstimate],
     },
     /// How unlike the training data the clip looks; above 1 it is stranger than any
     /// held-out clip.
@@ -54,6 +56,8 @@ pub enum VideoStep<'a> {
         done: usize,
         /// Tokens in all.
         total: usize,
+        /// The layout of the vision tokens among them.
+        so_far: &'a Layout,
     },
 }
 

@@ -21,6 +21,13 @@ pub struct GaussianOutput {
     pub raw: Tensor,
 }
 
+impl GaussianOutput {
+    /// Takes rows of four numbers (.., 4) apart.
+    pub fn split(output: &Tensor) -> Result<Self> {
+        Ok(Self { mean: output.narrow(D::Minus1, 0, 2)?, raw: output.narrow(D::Minus1, 2, 2)? })
+    }
+}
+
 /// The three heads.
 #[derive(Debug, Clone)]
 pub struct Heads {
@@ -43,14 +50,19 @@ impl Heads {
         })
     }
 
+    /// Where their weights are.
+    pub fn device(&self) -> &candle_core::Device {
+        self.layout.weight().device()
+    }
+
     /// Hidden rows of patch tokens (.., h) to points.
     pub fn layout(&self, hidden: &Tensor) -> Result<GaussianOutput> {
-        split(&self.layout.forward(hidden)?)
+        GaussianOutput::split(&self.layout.forward(hidden)?)
     }
 
     /// Hidden rows of `<Pos>` (.., h) to points.
     pub fn position(&self, hidden: &Tensor) -> Result<GaussianOutput> {
-        split(&self.position.forward(hidden)?)
+        GaussianOutput::split(&self.position.forward(hidden)?)
     }
 
     /// Hidden rows of `<Ori>` (.., h) to logits (.., 36).
@@ -141,10 +153,6 @@ impl Heads {
             concentration: 1.0,
         }
     }
-}
-
-fn split(output: &Tensor) -> Result<GaussianOutput> {
-    Ok(GaussianOutput { mean: output.narrow(D::Minus1, 0, 2)?, raw: output.narrow(D::Minus1, 2, 2)? })
 }
 
 /// ln(1 + eˣ) without overflow: max(x, 0) + ln(1 + e^-|x|).

@@ -18,6 +18,11 @@ impl Linear {
     pub fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
         Self { weight, bias }
     }
+
+    /// (outputs, inputs).
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
 }
 
 /// `second(gelu(first(x)))`, in one operation where both have a bias.

@@ -9,7 +9,7 @@ use std::time::Instant;
 use candle_core::{D, DType, Device, Tensor};
 
 use super::camera::{
-    ASSUMED_CAMERA_HEIGHT, ASSUMED_FOV, CameraEncoder, CameraInput, CameraOutput, cell_colors,
+    ASSUMED_CAMERA_HEIGHT, ASSUMED_FOV, CameraEncoder, CameraInput, CameraOutput, CameraStep,
 };
 use super::config::ModelConfig;
 use super::exchange::{Clip, Query, Reply, ReplyStep, VideoStep};
@@ -17,17 +17,19 @@ use super::footage::{Footage, check_clip};
 use super::generation::generate;
 use super::geometry_cue::{cue_codes, pooled_points};
 use super::heads::Heads;
+use super::layout_reader::LayoutReader;
 use super::memory_plan::free_memory;
 use super::network::{CAMERA_PREFIX, SeededVariables};
 use super::perception::Perception;
 use super::prompt::{FrameTimes, PromptQuestion, PromptText};
 use super::qwen2::{HiddenStates, KvCache, PassOptions};
+use super::random_weights::{NOTICE, stand_in_tokenizer};
 use super::sequence::{TokenSequence, VisualLayout};
 use super::tokenizer::TextTokenizer;
 use super::{ModelError, Network, camera, checkpoint, preprocess};
 use crate::geometry::{CameraPose, ImageSize, Intrinsics, Orientation};
 use crate::qa::SituationEstimate;
-use crate::scene::{CameraEstimate, Layout, LayoutToken, PointCloud};
+use crate::scene::{CameraEstimate, Layout, PointCloud};
 use crate::video::{FrameIndex, FrameSpacing, VideoInfo};
 
 /// Rows of one prefill step: bounds the memory of attention and the wait for a cancel.
@@ -129,15 +131,11 @@ impl Loc3rModel {
         let root = variables.builder(DType::F32, device);
         let network = Network::new(config, &root)?;
         let camera = camera::build(config, root.pp(CAMERA_PREFIX))?;
-        let words = "I am standing in the room facing the table. What is on my left? the chair";
-        let tokenizer = TextTokenizer::train(
-            std::iter::repeat_n(words.to_owned(), 4),
-            config.language.vocab_size.min(512),
-        )?;
+        let tokenizer = stand_in_tokenizer(config)?;
         let parameters =
             variables.var_map().all_vars().iter().map(|variable| variable.elem_count() as u64).sum();
         let mut config = config.clone();
-        "random weights".clone_into(&mut config.notice);
+        NOTICE.clone_into(&mut config.notice);
         Ok(Self::new(config, network, camera, tokenizer, parameters, DType::F32, device))
     }
 
@@ -283,12 +281,14 @@ impl Loc3rModel {
         let prefix_tokens = embeds.dim(1)?;
         self.check_length(prefix_tokens)?;
         let mut prefix = KvCache::new();
-        let hidden = self.prefill(&embeds, &mut prefix, &mut |done| {
-            observer(VideoStep::Prefill { done, total: prefix_tokens })
+        let mut reader = LayoutReader::new(&self.network, perception, &video, head.len(), floor_height)?;
+        let total = prefix_tokens;
+        proceed(observer(VideoStep::Prefill { done: 0, total, so_far: &Layout::default() }))?;
+        self.prefill(&embeds, &mut prefix, &mut |done, hidden| {
+            let so_far = reader.take(done, hidden)?;
+            proceed(observer(VideoStep::Prefill { done, total, so_far }))
         })?;
-        let images: Vec<&[u8]> = perception.sight_rgb.chunks(3 * sight_size.pixels()).collect();
-        let pixels = preprocess::pixels(&images, *sight_size, DType::F32, &Device::Cpu)?;
-        let layout = self.read_layout(&hidden, head.len(), &video, frames, &pixels, floor_height)?;
+        let layout = reader.finish();
         Ok(VideoEncoding {
             cameras,
             points,
@@ -328,7 +328,12 @@ impl Loc3rModel {
         self.check_length(sequence.len() + 1)?;
         let mut cache = video.prefix.clone();
         let new = &sequence.tail[video.shared_tail.len()..];
-        let hidden = self.prefill(&self.text_embeds(new)?, &mut cache, &mut |_| ControlFlow::Continue(()))?;
+        let mut chunks = Vec::new();
+        self.prefill(&self.text_embeds(new)?, &mut cache, &mut |_, hidden| {
+            chunks.push(hidden.clone());
+            Ok(())
+        })?;
+        let hidden = HiddenStates::cat(&chunks)?;
         proceed(observer(ReplyStep::Prefilled))?;
         let offset = video.shared_tail.len();
         let estimate = match query.placed {
@@ -382,7 +387,14 @@ impl Loc3rModel {
         observer: &mut dyn FnMut(VideoStep<'_>) -> ControlFlow<()>,
     ) -> Result<Option<CameraOutput>, ModelError> {
         let Some(encoder) = &self.camera else { return Ok(None) };
-        let mut progress = |done, total| observer(VideoStep::Camera { done, total }).is_continue();
+        let mut known = Vec::new();
+        let mut progress = |step: CameraStep<'_>| {
+            if step.poses.len() != known.len() {
+                known = located(input.frames, step.poses, step.intrinsics);
+            }
+            let CameraStep { done, total, .. } = step;
+            observer(VideoStep::Camera { done, total, so_far: &known }).is_continue()
+        };
         encoder.encode(input, &mut progress)?.ok_or(ModelError::Cancelled).map(Some)
     }
 
@@ -427,29 +439,23 @@ impl Loc3rModel {
     }
 
     /// Runs embeddings (1, T, h) through the decoder in chunks of fixed size, so that a
-    /// run is the same whatever came before; all hidden rows.
+    /// run is the same whatever came before. `each` gets the number of rows done and the
+    /// hidden rows of every chunk.
     fn prefill(
         &self,
         embeds: &Tensor,
         cache: &mut KvCache,
-        progress: &mut dyn FnMut(usize) -> ControlFlow<()>,
-    ) -> Result<HiddenStates, ModelError> {
+        each: &mut dyn FnMut(usize, &HiddenStates) -> Result<(), ModelError>,
+    ) -> Result<(), ModelError> {
         let total = embeds.dim(1)?;
-        let (mut last, mut unnormed) = (Vec::new(), Vec::new());
         for start in (0..total).step_by(PREFILL_CHUNK) {
-            proceed(progress(start))?;
-            let chunk = embeds.narrow(1, start, PREFILL_CHUNK.min(total - start))?.contiguous()?;
+            let rows = PREFILL_CHUNK.min(total - start);
+            let chunk = embeds.narrow(1, start, rows)?.contiguous()?;
             let hidden = self.network.language.forward_with(&chunk, cache, PassOptions::default())?;
-            last.push(hidden.last.detach());
-            unnormed.push(hidden.unnormed.detach());
             *cache = cache.detach();
+            each(start + rows, &hidden)?;
         }
-        proceed(progress(total))?;
-        Ok(HiddenStates {
-            last: Tensor::cat(&last, 1)?,
-            unnormed: Tensor::cat(&unnormed, 1)?,
-            tapped: Vec::new(),
-        })
+        Ok(())
     }
 
     /// Ids before the video, and ids after it that do not depend on the question.
@@ -504,34 +510,6 @@ impl Loc3rModel {
         if tokens > limit { Err(ModelError::TooLong { tokens, limit }) } else { Ok(()) }
     }
 
-    fn read_layout(
-        &self,
-        hidden: &HiddenStates,
-        start: usize,
-        video: &VisualLayout,
-        frames: &[FrameIndex],
-        pixels: &Tensor,
-        floor_height: f32,
-    ) -> Result<Layout, ModelError> {
-        let offsets: Vec<u32> = video.patches().into_iter().map(|offset| offset + start as u32).collect();
-        let rows = self.network.head_rows(hidden).get(0)?;
-        let rows = rows.index_select(&Tensor::from_slice(&offsets, offsets.len(), &self.device)?, 0)?;
-        let heads = &self.network.heads;
-        let points = heads.decode_points(&heads.layout(&rows)?)?;
-        let per_frame = video.rows * video.columns;
-        let mut tokens = Vec::with_capacity(points.len());
-        for (at, (&frame, points)) in frames.iter().zip(points.chunks(per_frame)).enumerate() {
-            let colors = cell_colors(&pixels.get(at)?, per_frame)?;
-            tokens.extend(points.iter().zip(colors).enumerate().map(
-                |(cell, (&(position, sigma), color))| {
-                    let (row, column) = ((cell / video.columns) as u16, (cell % video.columns) as u16);
-                    LayoutToken { frame, row, column, position, sigma, color }
-                },
-            ));
-        }
-        Ok(Layout { grid: (video.rows as u16, video.columns as u16), tokens, floor_height })
-    }
-
     fn read_situation(
         &self,
         hidden: &HiddenStates,
@@ -555,15 +533,16 @@ fn proceed(flow: ControlFlow<()>) -> Result<(), ModelError> {
 
 /// Without a camera encoder every camera stands at the anchor and looks forward.
 fn estimates(frames: &[FrameIndex], camera: Option<&CameraOutput>, size: ImageSize) -> Vec<CameraEstimate> {
-    let unknown = CameraPose::looking(glam::Vec3::ZERO, Orientation::FORWARD, 0.0, 0.0);
-    let intrinsics =
-        camera.map_or_else(|| Intrinsics::from_horizontal_fov(size, ASSUMED_FOV), |camera| camera.intrinsics);
-    frames
-        .iter()
-        .enumerate()
-        .map(|(at, &frame)| {
-            let pose = camera.and_then(|camera| camera.poses.get(at)).copied().unwrap_or(unknown);
-            CameraEstimate { frame, pose, intrinsics }
-        })
-        .collect()
+    if let Some(camera) = camera {
+        return located(frames, &camera.poses, camera.intrinsics);
+    }
+    let pose = CameraPose::looking(glam::Vec3::ZERO, Orientation::FORWARD, 0.0, 0.0);
+    let intrinsics = Intrinsics::from_horizontal_fov(size, ASSUMED_FOV);
+    located(frames, &vec![pose; frames.len()], intrinsics)
+}
+
+/// Frames with their poses, as far as there are any.
+fn located(frames: &[FrameIndex], poses: &[CameraPose], intrinsics: Intrinsics) -> Vec<CameraEstimate> {
+    let pairs = frames.iter().zip(poses);
+    pairs.map(|(&frame, &pose)| CameraEstimate { frame, pose, intrinsics }).collect()
 }

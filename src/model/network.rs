@@ -105,6 +105,11 @@ impl Network {
         self.f_cam.as_ref().map(|f_cam| f_cam.forward(tokens)).transpose()
     }
 
+    /// Where its weights are.
+    pub fn device(&self) -> &Device {
+        self.heads.device()
+    }
+
     /// The rows that the heads read.
     pub fn head_rows<'a>(&self, hidden: &'a HiddenStates) -> &'a Tensor {
         match self.head_input {
@@ -198,7 +203,7 @@ impl SimpleBackend for SeededVariables {
 }
 
 /// 64-bit FNV-1a.
-fn fnv1a(text: &str) -> u64 {
+pub(super) fn fnv1a(text: &str) -> u64 {
     text.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

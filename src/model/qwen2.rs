@@ -118,6 +118,18 @@ pub struct HiddenStates {
     pub tapped: Vec<Tensor>,
 }
 
+impl HiddenStates {
+    /// Passes one after the other along T, without what they tapped.
+    pub fn cat(passes: &[Self]) -> Result<Self> {
+        let joined = |of: fn(&Self) -> &Tensor| Tensor::cat(&passes.iter().map(of).collect::<Vec<_>>(), 1);
+        Ok(Self {
+            last: joined(|pass| &pass.last)?,
+            unnormed: joined(|pass| &pass.unnormed)?,
+            tapped: Vec::new(),
+        })
+    }
+}
+
 /// The decoder with its embedding table and output layer.
 #[derive(Debug, Clone)]
 pub struct Qwen2 {

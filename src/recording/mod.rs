@@ -231,9 +231,11 @@ impl Recorder {
         }
     }
 
-    /// Takes in one event; never blocks. Progress and pieces of answers are not recorded.
+    /// Takes in one event; never blocks. Progress, pieces of answers and what is
+    /// provisional are not recorded.
     pub fn record(&mut self, event: &SessionEvent) {
-        if matches!(event, SessionEvent::Progress { .. } | SessionEvent::AnswerPiece { .. }) {
+        let passing = matches!(event, SessionEvent::Progress { .. } | SessionEvent::AnswerPiece { .. });
+        if passing || event.is_provisional() {
             return;
         }
         if self.worker.try_send(Record::Event(Box::new(event.clone()))) == Err(SendError::Busy) {

@@ -111,7 +111,10 @@ impl RerunSink {
                 let text = rerun::TextLog::new(message.as_str()).with_level(rerun::TextLogLevel::ERROR);
                 self.stream.log(path::LOG, &text)
             }
-            SessionEvent::Progress { .. } | SessionEvent::AnswerPiece { .. } => Ok(()),
+            SessionEvent::Progress { .. }
+            | SessionEvent::CamerasSoFar { .. }
+            | SessionEvent::LayoutSoFar { .. }
+            | SessionEvent::AnswerPiece { .. } => Ok(()),
         }
     }
 

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use candle_core::DType;
 
-use super::{ComputeDevice, ModelInfo, ModelSight, SessionError};
+use super::{Compute, ModelInfo, ModelSight, Precision, SessionError};
 use crate::geometry::ImageSize;
 use crate::model::feature_cache::{self, CacheKey};
 use crate::model::sequence::VisualLayout;
 use crate::model::{
     Clip, FeatureCache, Loc3rModel, ModelError, Perception, Query, Reply, ReplyStep, VideoEncoding,
-    VideoStep, checkpoint, preprocess,
+    VideoStep, checkpoint, device, preprocess,
 };
 use crate::scene::Layout;
 use crate::video::{Frame, FrameIndex, FrameSpacing, VideoInfo};
@@ -69,16 +69,21 @@ pub(super) trait Engine {
 
 /// Makes an engine from a checkpoint folder.
 pub(super) type Loader =
-    dyn Fn(&Path, ComputeDevice) -> Result<(Box<dyn Engine>, ModelInfo), SessionError> + Send + Sync;
+    dyn Fn(&Path, Compute) -> Result<(Box<dyn Engine>, ModelInfo), SessionError> + Send + Sync;
 
 /// Loads a checkpoint folder onto a device. What it sees of videos is kept in `cache`.
 pub(super) fn load(
     folder: &Path,
-    device: ComputeDevice,
+    compute: Compute,
     cache: Option<FeatureCache>,
 ) -> Result<(Box<dyn Engine>, ModelInfo), SessionError> {
-    let (device, device_name) = super::device::choose(device)?;
-    let model = Loc3rModel::load(folder, &device)?;
+    let (device, device_name) = device::choose(compute.device)?;
+    let model = match compute.precision {
+        Precision::Auto => Loc3rModel::load(folder, &device),
+        Precision::F32 => Loc3rModel::load_as(folder, DType::F32, &device),
+        Precision::F16 => Loc3rModel::load_as(folder, DType::F16, &device),
+        Precision::Bf16 => Loc3rModel::load_as(folder, DType::BF16, &device),
+    }?;
     let device_name = match model.dtype() {
         DType::F32 => device_name,
         smaller => format!("{device_name}, {}", smaller.as_str()),

@@ -154,6 +154,13 @@ pub enum SessionEvent {
         /// One sentence.
         message: String,
     },
+    /// The first cameras while the encoder follows the video; they may still move.
+    CamerasSoFar {
+        /// The request.
+        request: RequestId,
+        /// One per sampled frame that was reached.
+        cameras: Vec<CameraEstimate>,
+    },
     /// Camera poses (and, when the encoder gives them, dense points).
     CamerasReady {
         /// The request.
@@ -162,6 +169,13 @@ pub enum SessionEvent {
         cameras: Vec<CameraEstimate>,
         /// Dense points; empty when the encoder gives none.
         points: PointCloud,
+    },
+    /// The layout of the first vision tokens while the language model reads the video.
+    LayoutSoFar {
+        /// The request.
+        request: RequestId,
+        /// Their positions; they do not change any more.
+        layout: Layout,
     },
     /// The layout.
     LayoutReady {
@@ -218,6 +232,11 @@ pub enum SessionEvent {
 }
 
 impl SessionEvent {
+    /// Whether it tells of something unfinished that comes again when it is complete.
+    pub fn is_provisional(&self) -> bool {
+        matches!(self, Self::CamerasSoFar { .. } | Self::LayoutSoFar { .. })
+    }
+
     /// The request it belongs to; `None` for the end of the thread.
     pub fn request(&self) -> Option<RequestId> {
         match self {
@@ -226,7 +245,9 @@ impl SessionEvent {
             | Self::ModelLoaded { request, .. }
             | Self::VideoOpened { request, .. }
             | Self::ClipWarning { request, .. }
+            | Self::CamerasSoFar { request, .. }
             | Self::CamerasReady { request, .. }
+            | Self::LayoutSoFar { request, .. }
             | Self::ModelUnloaded { request }
             | Self::LayoutReady { request, .. }
             | Self::SituationReady { request, .. }

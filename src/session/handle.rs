@@ -44,7 +44,7 @@ impl Session {
     /// # Errors
     /// [`SessionError::Thread`] when the operating system refuses a thread.
     pub fn start(cache: Option<FeatureCache>) -> Result<Self, SessionError> {
-        Self::start_with(Arc::new(move |folder: &Path, device| engine::load(folder, device, cache.clone())))
+        Self::start_with(Arc::new(move |folder: &Path, compute| engine::load(folder, compute, cache.clone())))
     }
 
     pub(super) fn start_with(loader: Arc<Loader>) -> Result<Self, SessionError> {
@@ -166,13 +166,15 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::geometry::{BevPoint, BevSigma, ImageSize, Orientation, OrientationHistogram};
+    use crate::geometry::{
+        BevPoint, BevSigma, CameraPose, ImageSize, Intrinsics, Orientation, OrientationHistogram,
+    };
     use crate::model::{Clip, ModelError, Query, Reply, ReplyStep, VideoStep};
     use crate::qa::{Question, QuestionKind, Situation, SituationEstimate};
-    use crate::scene::{Layout, PointCloud};
+    use crate::scene::{CameraEstimate, Layout, LayoutToken, PointCloud};
     use crate::session::engine::{Engine, Look, ReplyObserver, VideoObserver};
     use crate::session::{Activity, ComputeDevice, ModelInfo, ModelSight, SessionState, Stage};
-    use crate::video::{Frame, FrameSpacing, VideoInfo};
+    use crate::video::{Frame, FrameIndex, FrameSpacing, VideoInfo};
 
     /// Plays a part: the question's text says what happens.
     struct Actor {
@@ -186,6 +188,23 @@ mod tests {
 
     fn broken(reason: &str) -> SessionError {
         ModelError::Query { reason: reason.to_owned() }.into()
+    }
+
+    fn camera() -> CameraEstimate {
+        let intrinsics = Intrinsics::from_horizontal_fov(ImageSize::new(4, 3), 1.0);
+        CameraEstimate { frame: FrameIndex(0), pose: CameraPose::IDENTITY, intrinsics }
+    }
+
+    fn first_tokens() -> Layout {
+        let token = LayoutToken {
+            frame: FrameIndex(0),
+            row: 0,
+            column: 0,
+            position: BevPoint::new(0.0, 1.0),
+            sigma: BevSigma { x: 0.1, y: 0.1 },
+            color: [0; 3],
+        };
+        Layout { tokens: vec![token], ..Layout::default() }
     }
 
     impl Engine for Actor {
@@ -222,11 +241,14 @@ mod tests {
             observe: VideoObserver<'_>,
         ) -> Result<Layout, SessionError> {
             let points = PointCloud::default();
+            let (camera, layout) = (camera(), first_tokens());
             for step in [
                 VideoStep::Vision { done: 1, total: 1 },
-                VideoStep::Camera { done: 1, total: 1 },
+                VideoStep::Camera { done: 1, total: 2, so_far: &[camera] },
+                VideoStep::Camera { done: 2, total: 2, so_far: &[camera] },
                 VideoStep::Cameras(&[], &points),
-                VideoStep::Prefill { done: 1, total: 1 },
+                VideoStep::Prefill { done: 1, total: 2, so_far: &layout },
+                VideoStep::Prefill { done: 2, total: 2, so_far: &layout },
             ] {
                 if observe(step).is_break() {
                     return Err(cancelled());
@@ -325,7 +347,9 @@ mod tests {
     impl Stage1 {
         fn load(&mut self, folder: &str) {
             let folder = PathBuf::from(folder);
-            self.session.request(SessionRequest::LoadModel { folder, device: ComputeDevice::Cpu }).unwrap();
+            self.session
+                .request(SessionRequest::LoadModel { folder, compute: ComputeDevice::Cpu.into() })
+                .unwrap();
         }
 
         fn open(&mut self) {
@@ -381,7 +405,9 @@ mod tests {
                 "ModelLoaded",
                 "Started",
                 "VideoOpened",
+                "CamerasSoFar",
                 "CamerasReady",
+                "LayoutSoFar",
                 "LayoutReady",
                 "Started",
                 "SituationReady",

@@ -92,8 +92,8 @@ impl SessionLog {
         &self.path
     }
 
-    /// Appends one event. After a failure, told once, the log is closed and later
-    /// events are not kept.
+    /// Appends one event, unless it is provisional. After a failure, told once, the log is
+    /// closed and later events are not kept.
     ///
     /// # Errors
     /// [`LogError::Write`] when the disk is full or gone.
@@ -102,6 +102,9 @@ impl SessionLog {
         struct Line<'a> {
             at_secs: f64,
             event: &'a SessionEvent,
+        }
+        if event.is_provisional() {
+            return Ok(());
         }
         self.write_line(&Line { at_secs: self.started.elapsed().as_secs_f64(), event })
     }

@@ -8,7 +8,6 @@
 //! voids everything sent so far. A panic or exhausted memory ends the thread with
 //! [`SessionEvent::Crashed`], and [`Session::restart`] brings it back.
 
-mod device;
 mod engine;
 mod event;
 mod handle;
@@ -22,11 +21,13 @@ use std::path::PathBuf;
 pub use event::{AnswerDone, ModelInfo, ModelSight, SessionEvent, Stage, Timing, TokenCounts};
 pub use handle::Session;
 pub use log::{LogError, LoggedEvent, Replay, SessionLog};
-pub use request::{ComputeDevice, MAX_CHOICES, MAX_TEXT_CHARS, RequestId, SessionRequest};
+pub use request::{Compute, MAX_CHOICES, MAX_TEXT_CHARS, Precision, RequestId, SessionRequest};
 pub use state::{Activity, AskedQuestion, SessionState, Severity, StatusMessage};
 
 pub use crate::model::FeatureCache;
 use crate::model::ModelError;
+pub use crate::model::device::ComputeDevice;
+use crate::model::device::DeviceError;
 use crate::video::VideoError;
 
 /// A model that can be loaded, for a list to choose from.
@@ -46,15 +47,8 @@ pub struct ModelChoice {
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     /// The device asked for cannot be used.
-    #[error("the device {device} cannot be used: {reason}; {remedy}")]
-    Device {
-        /// Which one.
-        device: String,
-        /// Why not.
-        reason: String,
-        /// What to do.
-        remedy: String,
-    },
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The checkpoint or the network.
     #[error(transparent)]
     Model(#[from] ModelError),

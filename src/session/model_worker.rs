@@ -9,8 +9,8 @@ use std::time::Instant;
 use super::engine::{Engine, Loader, Look};
 use super::request::check_question;
 use super::{
-    AnswerDone, ComputeDevice, ModelSight, RequestId, SessionError, SessionEvent, SessionRequest, Stage,
-    Timing, TokenCounts,
+    AnswerDone, Compute, ModelSight, RequestId, SessionError, SessionEvent, SessionRequest, Stage, Timing,
+    TokenCounts,
 };
 use crate::model::{Clip, Query, ReplyStep, VideoStep};
 use crate::qa::{Question, Situation, SituationEstimate};
@@ -120,6 +120,8 @@ struct Reading {
     finite: bool,
     /// Frames through the vision tower.
     encoded_frames: u32,
+    /// Cameras and tokens of the layout that were told of before they were complete.
+    told: (usize, usize),
 }
 
 /// One request while it runs.
@@ -161,7 +163,7 @@ impl Job<'_> {
         loader: &Loader,
     ) -> Result<(), SessionError> {
         match work {
-            SessionRequest::LoadModel { folder, device } => self.load(folder, device, loaded, loader),
+            SessionRequest::LoadModel { folder, compute } => self.load(folder, compute, loaded, loader),
             SessionRequest::UnloadModel => {
                 *loaded = None;
                 self.tell(SessionEvent::ModelUnloaded { request: self.request });
@@ -196,13 +198,13 @@ impl Job<'_> {
     fn load(
         &mut self,
         folder: PathBuf,
-        device: ComputeDevice,
+        compute: Compute,
         loaded: &mut Option<Loaded>,
         loader: &Loader,
     ) -> Result<(), SessionError> {
         // Two models may not fit: the old one goes first.
         let had_one = loaded.take().is_some();
-        let (engine, model) = loader(&folder, device).inspect_err(|_failure| {
+        let (engine, model) = loader(&folder, compute).inspect_err(|_failure| {
             if had_one {
                 self.tell(SessionEvent::ModelUnloaded { request: self.request });
             }
@@ -235,7 +237,7 @@ impl Job<'_> {
         };
         engine.close_video();
         self.tell_opened(&info, sight);
-        let mut reading = Reading { finite: true, encoded_frames: 0 };
+        let mut reading = Reading { finite: true, encoded_frames: 0, told: (0, 0) };
         let layout = engine.encode(&info, clip.as_ref(), &mut |step| self.watch(step, &mut reading));
         if !reading.finite {
             return Err(SessionError::NotFinite { what: "camera pose", folder: folder.clone() });
@@ -260,8 +262,20 @@ impl Job<'_> {
                 reading.encoded_frames = done as u32;
                 return self.step(Stage::Vision, done, total);
             }
-            VideoStep::Camera { done, total } => return self.step(Stage::Camera, done, total),
-            VideoStep::Prefill { done, total } => return self.step(Stage::Prefill, done, total),
+            VideoStep::Camera { done, total, so_far } => {
+                if so_far.len() > reading.told.0 && so_far.iter().all(is_finite_camera) {
+                    reading.told.0 = so_far.len();
+                    self.tell(SessionEvent::CamerasSoFar { request, cameras: so_far.to_vec() });
+                }
+                return self.step(Stage::Camera, done, total);
+            }
+            VideoStep::Prefill { done, total, so_far } => {
+                if so_far.tokens.len() > reading.told.1 && done < total && is_finite_layout(so_far) {
+                    reading.told.1 = so_far.tokens.len();
+                    self.tell(SessionEvent::LayoutSoFar { request, layout: so_far.clone() });
+                }
+                return self.step(Stage::Prefill, done, total);
+            }
             VideoStep::Strangeness(strangeness) if strangeness > 1.0 => {
                 self.tell(SessionEvent::ClipWarning { request, message: unlike(strangeness) });
             }

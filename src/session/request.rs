@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::SessionError;
+use crate::model::device::ComputeDevice;
 use crate::qa::{Question, Situation};
 
 /// Grows with every request; events of an older request are void.
@@ -21,19 +22,35 @@ impl RequestId {
     }
 }
 
-/// The device somebody asked for. There is no fallback: a device that is not
-/// there is an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// The numbers that a model computes with; quantised matrices stay as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ComputeDevice {
-    /// CUDA or Metal if this build has it and a device answers, else the CPU; says which.
+pub enum Precision {
+    /// f32; on a graphics card bf16 where f32 does not fit.
+    #[default]
     Auto,
-    /// The processor.
-    Cpu,
-    /// CUDA device by number.
-    Cuda(usize),
-    /// Metal device by number.
-    Metal(usize),
+    /// 32 bits.
+    F32,
+    /// 16 bits, IEEE 754.
+    F16,
+    /// 16 bits with the range of f32.
+    Bf16,
+}
+
+/// Where and how precisely a model computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Compute {
+    /// Where.
+    pub device: ComputeDevice,
+    /// How precisely.
+    pub precision: Precision,
+}
+
+impl From<ComputeDevice> for Compute {
+    /// With the precision that the device suggests.
+    fn from(device: ComputeDevice) -> Self {
+        Self { device, precision: Precision::Auto }
+    }
 }
 
 /// One request to the model thread.
@@ -44,8 +61,8 @@ pub enum SessionRequest {
     LoadModel {
         /// Folder with config.json, weights and tokenizer.
         folder: PathBuf,
-        /// Where it runs.
-        device: ComputeDevice,
+        /// Where and how precisely it computes.
+        compute: Compute,
     },
     /// Lets go of model and video, and of their memory.
     UnloadModel,
@@ -64,29 +81,17 @@ pub enum SessionRequest {
     },
 }
 
-impl std::fmt::Display for ComputeDevice {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Auto => write!(f, "auto"),
-            Self::Cpu => write!(f, "cpu"),
-            Self::Cuda(number) => write!(f, "cuda:{number}"),
-            Self::Metal(number) => write!(f, "metal:{number}"),
-        }
-    }
-}
-
-impl FromStr for ComputeDevice {
+impl FromStr for Precision {
     type Err = String;
 
-    /// `auto`, `cpu`, `cuda`, `cuda:N`, `metal` or `metal:N`.
+    /// `auto`, `f32`, `f16` or `bf16`.
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, number) = text.split_once(':').unwrap_or((text, "0"));
-        match (name, number.parse(), text.contains(':')) {
-            ("auto", _, false) => Ok(Self::Auto),
-            ("cpu", _, false) => Ok(Self::Cpu),
-            ("cuda", Ok(number), _) => Ok(Self::Cuda(number)),
-            ("metal", Ok(number), _) => Ok(Self::Metal(number)),
-            _ => Err(format!("`{text}` is no device; accepted are auto, cpu, cuda, cuda:N, metal, metal:N")),
+        match text {
+            "auto" => Ok(Self::Auto),
+            "f32" => Ok(Self::F32),
+            "f16" => Ok(Self::F16),
+            "bf16" => Ok(Self::Bf16),
+            _ => Err(format!("`{text}` is no precision; accepted are auto, f32, f16, bf16")),
         }
     }
 }
@@ -128,17 +133,6 @@ mod tests {
             text: text.to_owned(),
             situation_text: None,
             choices: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn devices_are_read_as_they_are_written() {
-        for text in ["auto", "cpu", "cuda:0", "cuda:3", "metal:1"] {
-            assert_eq!(text.parse::<ComputeDevice>().unwrap().to_string(), text);
-        }
-        assert_eq!("cuda".parse(), Ok(ComputeDevice::Cuda(0)));
-        for text in ["", "gpu", "cpu:1", "cuda:", "cuda:-1", "cuda:x"] {
-            assert!(text.parse::<ComputeDevice>().is_err(), "{text}");
         }
     }
 

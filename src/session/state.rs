@@ -67,6 +67,13 @@ pub struct AskedQuestion {
     pub failure: Option<String>,
 }
 
+/// Cameras and layout of a video that is still being read.
+#[derive(Debug, Clone, Default)]
+pub struct SoFar {
+    cameras: Arc<Vec<CameraEstimate>>,
+    layout: Option<Arc<Layout>>,
+}
+
 /// Everything the fronts show of a conversation.
 #[derive(Debug, Clone)]
 pub struct SessionState {
@@ -82,6 +89,8 @@ pub struct SessionState {
     pub points: Arc<PointCloud>,
     /// The layout, once there.
     pub layout: Option<Arc<Layout>>,
+    /// What is known of cameras and layout while they are not complete.
+    pub so_far: SoFar,
     /// Stage times of the open video.
     pub video_timing: Option<Timing>,
     /// Frames of the open video that went through the vision tower; 0 when they had been
@@ -108,6 +117,7 @@ impl Default for SessionState {
             cameras: Arc::default(),
             points: Arc::default(),
             layout: None,
+            so_far: SoFar::default(),
             video_timing: None,
             encoded_frames: 0,
             questions: Vec::new(),
@@ -156,6 +166,14 @@ impl SessionState {
                     Arc::make_mut(video).warnings.push(message);
                 }
             }
+            SessionEvent::CamerasSoFar { cameras, .. } => {
+                self.so_far.cameras = Arc::new(cameras);
+                self.scene_revision += 1;
+            }
+            SessionEvent::LayoutSoFar { layout, .. } => {
+                self.so_far.layout = Some(Arc::new(layout));
+                self.scene_revision += 1;
+            }
             SessionEvent::CamerasReady { cameras, points, .. } => {
                 self.cameras = Arc::new(cameras);
                 self.points = Arc::new(points);
@@ -163,6 +181,7 @@ impl SessionState {
             }
             SessionEvent::LayoutReady { layout, timing, encoded_frames, .. } => {
                 self.layout = Some(Arc::new(layout));
+                self.so_far = SoFar::default();
                 self.video_timing = Some(timing);
                 self.encoded_frames = encoded_frames;
                 self.scene_revision += 1;
@@ -182,17 +201,7 @@ impl SessionState {
                 self.stop(request, Severity::Notice, "cancelled".to_owned());
             }
             SessionEvent::Failed { request, message, .. } => self.stop(request, Severity::Problem, message),
-            SessionEvent::Crashed { message } => {
-                let newest = self.newest;
-                self.with_question(newest, |asked| {
-                    if asked.answer.is_none() {
-                        asked.failure = Some(message.clone());
-                    }
-                });
-                self.model = None;
-                self.activity = Activity::Idle;
-                self.status = Some(StatusMessage { severity: Severity::Crash, text: message });
-            }
+            SessionEvent::Crashed { message } => self.crash(message),
         }
     }
 
@@ -206,6 +215,16 @@ impl SessionState {
     /// Whether a request is running or being cancelled.
     pub fn is_busy(&self) -> bool {
         self.activity != Activity::Idle
+    }
+
+    /// The cameras, or those of the first frames while the video is being read.
+    pub fn shown_cameras(&self) -> &Arc<Vec<CameraEstimate>> {
+        if self.cameras.is_empty() { &self.so_far.cameras } else { &self.cameras }
+    }
+
+    /// The layout, or that of the first tokens while the video is being read.
+    pub fn shown_layout(&self) -> Option<&Arc<Layout>> {
+        self.layout.as_ref().or(self.so_far.layout.as_ref())
     }
 
     /// The newest question.
@@ -233,6 +252,22 @@ impl SessionState {
         self.with_question(request, |asked| asked.failure = Some(text.clone()));
         self.status = Some(StatusMessage { severity, text });
         self.activity = Activity::Idle;
+        self.so_far = SoFar::default();
+        self.scene_revision += 1;
+    }
+
+    fn crash(&mut self, message: String) {
+        let newest = self.newest;
+        self.with_question(newest, |asked| {
+            if asked.answer.is_none() {
+                asked.failure = Some(message.clone());
+            }
+        });
+        self.model = None;
+        self.so_far = SoFar::default();
+        self.scene_revision += 1;
+        self.activity = Activity::Idle;
+        self.status = Some(StatusMessage { severity: Severity::Crash, text: message });
     }
 
     fn close_video(&mut self) {
@@ -286,6 +321,7 @@ mod tests {
             "progress" => SessionEvent::Progress { request, stage: Stage::Vision, done: 1, total: 4 },
             "model" => SessionEvent::ModelLoaded { request, model: model() },
             "video" => SessionEvent::VideoOpened { request, info: info(), sight: sight() },
+            "grow" => SessionEvent::LayoutSoFar { request, layout: Layout::default() },
             "cameras" => {
                 SessionEvent::CamerasReady { request, cameras: vec![], points: PointCloud::default() }
             }
@@ -413,6 +449,19 @@ mod tests {
             (&format!("{opened} start:3 failed:3"), "idle | model video layout | Problem no luck"),
         ] {
             assert_eq!(summary(&after(scenario)), expected, "{scenario}");
+        }
+    }
+
+    #[test]
+    fn what_is_known_so_far_is_shown_until_it_is_complete_or_given_up() {
+        let growing = "start:1 model:1 start:2 video:2 grow:2";
+        let state = after(growing);
+        assert!(state.layout.is_none() && state.shown_layout().is_some());
+        assert!(after(&format!("{growing} cameras:2 layout:2")).so_far.layout.is_none());
+        for end in ["cancelled:2", "failed:2", "crash", "start:3 video:3"] {
+            let given_up = after(&format!("{growing} {end}"));
+            assert!(given_up.shown_layout().is_none(), "{end}");
+            assert!(given_up.scene_revision > state.scene_revision, "{end}");
         }
     }
 

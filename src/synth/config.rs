@@ -20,6 +20,9 @@ pub struct SynthConfig {
     pub room_height: (f32, f32),
     /// Number of objects in the whole scene, without doors and windows.
     pub objects: (u32, u32),
+    /// Share of scenes with rooms whose two sides look alike.
+    #[serde(default)]
+    pub symmetric: f64,
     /// Size of the video frames.
     pub video_size: ImageSize,
     /// Frames per second of a walk.
@@ -43,6 +46,7 @@ impl SynthConfig {
             room_side: (3.0, 9.0),
             room_height: (2.3, 3.2),
             objects: (9, 26),
+            symmetric: 0.0,
             video_size: ImageSize::new(640, 480),
             fps: 6.0,
             seconds: (8.0, 40.0),
@@ -60,6 +64,7 @@ impl SynthConfig {
             room_side: (3.8, 6.2),
             room_height: (2.5, 2.7),
             objects: (14, 34),
+            symmetric: 0.0,
             video_size: ImageSize::new(640, 480),
             fps: 24.0,
             seconds: (16.0, 22.0),

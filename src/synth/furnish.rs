@@ -3,6 +3,8 @@
 //! [`Furnisher`] knows *whether* something fits; the habits of each kind of room
 //! are in [`super::room_programs`].
 
+use std::collections::HashMap;
+
 use glam::{Vec2, Vec3};
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
@@ -95,8 +97,19 @@ impl<'a> Furnisher<'a> {
         color: String,
         support: Option<ObjectId>,
     ) -> ObjectId {
-        let id = ObjectId(self.placed.len() as u32);
         let style = self.rng.random_range(0..1_000_000);
+        self.add_styled(category, bounds, color, support, style)
+    }
+
+    fn add_styled(
+        &mut self,
+        category: &str,
+        bounds: OrientedBox,
+        color: String,
+        support: Option<ObjectId>,
+        style: u32,
+    ) -> ObjectId {
+        let id = ObjectId(self.placed.len() as u32);
         let built = build(category, bounds.size, Some(&color), style);
         let object =
             SceneObject { id, category: Category::new(category), bounds, color: Some(built.color.clone()) };
@@ -151,6 +164,32 @@ impl<'a> Furnisher<'a> {
         is_inside
             && !blocks_way
             && !self.placed.iter().any(|other| collides(&other.object, bounds, is_flat, clearance))
+    }
+
+    /// Repeats what was placed from number `first` on across the middle of the room, turned by
+    /// half a circle, wherever it fits: both sides look alike.
+    pub(super) fn repeat_across(&mut self, room: usize, first: usize) {
+        let (low, high) = self.rooms[room].bounds();
+        let originals = self.placed[first..].to_vec();
+        self.allow(originals.len());
+        let mut twins: HashMap<ObjectId, ObjectId> = HashMap::new();
+        for SynthObject { object, style, support, .. } in originals {
+            let center = (low + high - object.bounds.center.truncate()).extend(object.bounds.center.z);
+            let bounds =
+                OrientedBox { center, yaw: object.bounds.yaw.turned(std::f32::consts::PI), ..object.bounds };
+            let category = object.category.as_str();
+            let below = support.map(|below| twins.get(&below).copied());
+            let stands = match below {
+                None => self.fits(room, category, &bounds, 0.0),
+                // On a twin there is as much room as on its original.
+                Some(below) => below.is_some(),
+            };
+            if stands && self.room_left() > 0 {
+                let color = object.color.clone().unwrap_or_default();
+                let twin = self.add_styled(category, bounds, color, below.flatten(), style);
+                twins.insert(object.id, twin);
+            }
+        }
     }
 
     /// Keeps the floor in front of an object free, `depth` metres deep.

@@ -16,6 +16,7 @@ pub fn generate_scene(seed: u64, config: &SynthConfig) -> SynthScene {
     let mut rng = stream(seed, Purpose::Appearance);
     let limit = rng.random_range(config.objects.0..=config.objects.1) as usize;
     let lighting = draw_lighting(&mut rng);
+    let alike = stream(seed, Purpose::Symmetry).random_bool(config.symmetric.clamp(0.0, 1.0));
     let mut furnisher = Furnisher::new(seed, &plan);
     // Small rooms are furnished more densely than large ones.
     let weight = |room: &Room| room.area().sqrt();
@@ -23,7 +24,11 @@ pub fn generate_scene(seed: u64, config: &SynthConfig) -> SynthScene {
     let mut total: f32 = plan.rooms.iter().map(weight).sum();
     for (index, room) in plan.rooms.iter().enumerate() {
         let share = left * weight(room) / total;
-        room_programs::furnish(&mut furnisher, index, share.round() as usize);
+        let (first, count) = (furnisher.placed.len(), share.round() as usize);
+        room_programs::furnish(&mut furnisher, index, if alike { count.div_ceil(2) } else { count });
+        if alike {
+            furnisher.repeat_across(index, first);
+        }
         left -= share;
         total -= weight(room);
     }
@@ -56,9 +61,34 @@ mod tests {
     use crate::synth::catalogue::{is_opening, is_passable};
 
     #[test]
-    fn objects_stand_inside_rooms_without_overlap() {
+    fn symmetric_rooms_repeat_their_furniture_across_the_middle() {
+        let config = SynthConfig { symmetric: 1.0, rooms: (1, 1), ..SynthConfig::training() };
+        let (mut all, mut repeated) = (0, 0);
         for seed in 0..40 {
-            let scene = generate_scene(seed, &SynthConfig::training());
+            let scene = generate_scene(seed, &config);
+            let (low, high) = scene.rooms[0].bounds();
+            for object in scene.objects().filter(|object| !is_opening(object.category.as_str())) {
+                let across = low + high - object.bounds.center.truncate();
+                all += 1;
+                repeated += usize::from(scene.objects().any(|twin| {
+                    twin.id != object.id
+                        && twin.category == object.category
+                        && twin.color == object.color
+                        && twin.bounds.center.truncate().distance(across) < 1e-3
+                }));
+            }
+        }
+        // Doors and what stands in the middle have no twin.
+        assert!(2 * repeated > all && all > 400, "{repeated} of {all}");
+    }
+
+    #[test]
+    fn objects_stand_inside_rooms_without_overlap() {
+        let symmetric = SynthConfig { symmetric: 0.5, ..SynthConfig::training() };
+        for (seed, config) in
+            (0..40).flat_map(|seed| [(seed, SynthConfig::training()), (seed, symmetric.clone())])
+        {
+            let scene = generate_scene(seed, &config);
             let solid: Vec<_> = scene
                 .objects
                 .iter()

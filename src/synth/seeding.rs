@@ -18,6 +18,8 @@ pub(super) enum Purpose {
     Walk = 0x54,
     /// Details of one object (its style number is the seed).
     Style = 0x55,
+    /// Whether the two sides of rooms look alike.
+    Symmetry = 0x56,
     /// Sample questions of an exported clip.
     Questions = 0x57,
 }

@@ -28,7 +28,7 @@ impl WordTable {
     ///
     /// # Errors
     /// When the tokenizer fails.
-    pub fn new(tokenizer: &TextTokenizer) -> Result<Self, TrainError> {
+    pub fn new(tokenizer: &TextTokenizer, device: &Device) -> Result<Self, TrainError> {
         let words = words()
             .map(|word| tokenizer.encode(&format!(" {word}")))
             .collect::<Result<Vec<_>, _>>()
@@ -42,8 +42,8 @@ impl WordTable {
         }
         let shape = (words.len(), pieces.len());
         Ok(Self {
-            spelling: Tensor::from_vec(spelling, shape, &Device::Cpu)?,
-            pieces: Tensor::new(pieces, &Device::Cpu)?,
+            spelling: Tensor::from_vec(spelling, shape, device)?,
+            pieces: Tensor::new(pieces, device)?,
         })
     }
 
@@ -124,7 +124,7 @@ mod tests {
         let sentence = words().collect::<Vec<_>>().join(" ");
         let text = format!("the {sentence} in the room");
         let tokenizer = TextTokenizer::train(std::iter::repeat_n(text, 8), 1024).unwrap();
-        WordTable::new(&tokenizer).unwrap()
+        WordTable::new(&tokenizer, &Device::Cpu).unwrap()
     }
 
     fn embeddings() -> Tensor {

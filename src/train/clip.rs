@@ -127,6 +127,8 @@ pub struct ClipMaker {
     pub spacing: Option<FrameSpacing>,
     /// Number of situated questions.
     pub questions: usize,
+    /// How far rooms have grown, from 0 (one sparse room, a short walk) to 1 (the whole range).
+    pub growth: f32,
 }
 
 /// Pictures a second of walks that are followed between the views.
@@ -143,7 +145,15 @@ impl ClipMaker {
             choice,
             spacing: None,
             questions: 0,
+            growth: 1.0,
         }
+    }
+
+    /// The same with rooms as they are when `made` of `growing` steps are done.
+    #[must_use]
+    pub fn grown(self, made: u64, growing: u64) -> Self {
+        let growth = if growing == 0 { 1.0 } else { (made as f32 / growing as f32).min(1.0) };
+        Self { growth, ..self }
     }
 
     /// The clip of a scene seed.
@@ -167,11 +177,17 @@ impl ClipMaker {
     /// Room, walk, frames of the views, and the generator after them.
     fn plan(&self, seed: u64) -> (SynthScene, Walk, Vec<usize>, ChaCha8Rng) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x636c_6970);
+        let all = SynthConfig::training();
+        let upto = |low: f32, high: f32| low + self.growth * (high - low);
+        let count = |(low, high): (u32, u32)| (low, upto(low as f32, high as f32).round() as u32);
         let mut config = SynthConfig {
-            seconds: self.data.seconds,
+            rooms: count(all.rooms),
+            objects: count(all.objects),
+            seconds: (self.data.seconds.0, upto(self.data.seconds.0, self.data.seconds.1)),
             fov_degrees: self.data.fov_degrees,
+            symmetric: self.data.symmetric,
             video_size: video_size(&mut rng),
-            ..SynthConfig::training()
+            ..all
         };
         if self.spacing.is_some() {
             config.fps = FOLLOWED_FPS;
@@ -442,4 +458,25 @@ pub fn tokens_over_cells(cells: usize, pooled_grid: usize) -> (impl Iterator<Ite
 
 fn mirror<T: Copy>(values: &[T], side: usize) -> Vec<T> {
     values.chunks_exact(side.max(1)).flat_map(|row| row.iter().rev().copied()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rooms_grow_in_number_and_fill_up() {
+        let data =
+            DataConfig { seconds: (4.0, 20.0), fov_degrees: (60.0, 61.0), augment: false, symmetric: 0.0 };
+        let maker = ClipMaker::new(&ModelConfig::tiny(), data, ViewChoice::Spread { views: 3 });
+        let totals = |made| {
+            let truths = (0..30).map(|seed| maker.grown(made, 100).truth(seed));
+            truths.fold((0, 0), |sum, truth| (sum.0 + truth.rooms.len(), sum.1 + truth.objects.len()))
+        };
+        let (first, half, last) = (totals(0), totals(50), totals(100));
+        assert_eq!(first.0, 30);
+        assert!(first.0 < half.0 && half.0 < last.0, "{first:?} {half:?} {last:?}");
+        assert!(first.1 < half.1 && half.1 < last.1, "{first:?} {half:?} {last:?}");
+        assert_eq!(last, totals(1000));
+    }
 }

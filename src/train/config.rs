@@ -87,6 +87,9 @@ pub struct DataConfig {
     pub fov_degrees: (f32, f32),
     /// Whether pictures are varied in light, sharpness and noise.
     pub augment: bool,
+    /// Share of scenes with rooms whose two sides look alike.
+    #[serde(default)]
+    pub symmetric: f64,
 }
 
 /// Figures on held-out seeds.
@@ -131,6 +134,9 @@ pub struct DenseStageConfig {
     pub reuse: u64,
     /// Earlier steps whose clips are used again.
     pub pool_steps: u64,
+    /// Steps in which rooms grow from one sparse room and a short walk to the whole range.
+    #[serde(default)]
+    pub growing_steps: u64,
     /// Loss weights.
     pub weights: DenseWeights,
 }
@@ -180,7 +186,7 @@ pub struct JointWeights {
     pub pointing: f64,
     /// Likeness of vision tokens to the words of what they show (not in the paper).
     pub words: f64,
-    /// Attention of `<Pos>` and `<Ori>` to the nouns that say where and whither (not in the paper).
+    /// Attention of `<Pos>`, `<Ori>` and answers to the nouns that they are about (not in the paper).
     #[serde(default)]
     pub referring: f64,
     /// The way from the person to what they look at, read off `<Ori>` (not in the paper).
@@ -211,6 +217,9 @@ pub struct JointConfig {
     pub reuse: u64,
     /// Earlier steps whose clips are used again.
     pub pool_steps: u64,
+    /// Steps in which rooms grow from one sparse room and a short walk to the whole range.
+    #[serde(default)]
+    pub growing_steps: u64,
     /// Source of the camera tokens.
     pub camera: CameraSource,
     /// Noise on true poses: metres, radians (standard deviation at the end of a clip).
@@ -288,6 +297,11 @@ impl TrainConfig {
         }
     }
 
+    /// Batches of so many steps.
+    pub fn batches(&self, steps: u64) -> u64 {
+        steps * self.micro_batches.max(1) as u64
+    }
+
     /// The configuration with `assignments` like `tower.steps=100` applied.
     pub fn with(&self, assignments: &[String]) -> Result<Self, TrainError> {
         let wrong = |reason: String| TrainError::Config { reason };
@@ -320,6 +334,7 @@ impl TrainConfig {
                 "validation.first_seed reaches into the seeds kept for evaluation",
             ),
             (rising(self.data.seconds), "data.seconds must rise from more than 1"),
+            ((0.0..=1.0).contains(&self.data.symmetric), "data.symmetric must be a share, 0 to 1"),
             (rising(self.joint.seconds), "joint.seconds must rise from more than 1"),
             (
                 self.tower.clips > 0 && self.camera.clips > 0 && self.joint.clips > 0,

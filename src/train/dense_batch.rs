@@ -40,6 +40,8 @@ pub struct DenseSource {
     pub image_size: usize,
     /// Varies and mirrors the pictures when set.
     pub augment: Option<u64>,
+    /// Where batches are wanted.
+    pub device: Device,
 }
 
 impl BatchSource for DenseSource {
@@ -57,7 +59,7 @@ impl BatchSource for DenseSource {
                 if mirrored { Arc::new(mirrored_clip(&clip)) } else { clip }
             })
             .collect();
-        Ok(dense_batch(&clips, self.image_size, augment)?)
+        Ok(dense_batch(&clips, self.image_size, augment, &self.device)?)
     }
 }
 
@@ -70,8 +72,8 @@ pub fn dense_batch(
     clips: &[Arc<Clip>],
     image_size: usize,
     augment: Option<u64>,
+    device: &Device,
 ) -> candle_core::Result<DenseBatch> {
-    let device = Device::Cpu;
     let views: Vec<&ClipView> = clips.iter().flat_map(|clip| &clip.views).collect();
     let cells = views.first().map_or(0, |view| view.category.len());
     let frames = views.len();
@@ -87,12 +89,12 @@ pub fn dense_batch(
     let known: Vec<f32> = points.clone().map(|p| f32::from(u8::from(p.is_finite()))).collect();
     let point: Vec<f32> = points.flat_map(|p| if p.is_finite() { p.to_array() } else { [0.0; 3] }).collect();
     Ok(DenseBatch {
-        pixels: pixel_tensor(&pictures, image_size, augment, &device)?,
-        category: Tensor::from_vec(category, frames * cells, &device)?,
-        category_weight: Tensor::from_vec(weights, frames * cells, &device)?,
-        color: Tensor::from_vec(color, frames * cells, &device)?,
-        point: Tensor::from_vec(point, (frames, cells, 3), &device)?,
-        point_known: Tensor::from_vec(known, (frames, cells, 1), &device)?,
+        pixels: pixel_tensor(&pictures, image_size, augment, device)?,
+        category: Tensor::from_vec(category, frames * cells, device)?,
+        category_weight: Tensor::from_vec(weights, frames * cells, device)?,
+        color: Tensor::from_vec(color, frames * cells, device)?,
+        point: Tensor::from_vec(point, (frames, cells, 3), device)?,
+        point_known: Tensor::from_vec(known, (frames, cells, 1), device)?,
     })
 }
 
@@ -127,7 +129,7 @@ mod tests {
             token_points: Vec::new(),
         };
         let clip = Clip { views: vec![view.clone(), view], ..Clip::default() };
-        let batch = dense_batch(&[Arc::new(clip)], 4, None).unwrap();
+        let batch = dense_batch(&[Arc::new(clip)], 4, None, &Device::Cpu).unwrap();
         assert_eq!(batch.pixels.dims(), [2, 3, 4, 4]);
         assert_eq!(batch.category.to_vec1::<i64>().unwrap(), [1, 5, 1, 5]);
         assert_eq!(batch.color.to_vec1::<i64>().unwrap(), [IGNORED_LABEL, 3, IGNORED_LABEL, 3]);

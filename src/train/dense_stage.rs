@@ -100,10 +100,12 @@ impl Stage for DenseStage {
         };
         let gap = if self.kind == StageKind::Tower { (0.3, 1.6) } else { (0.15, 0.5) };
         let maker = self.maker(ViewChoice::Burst { views: self.stage.views, gap }, None);
+        let growing = self.config.batches(self.stage.growing_steps);
         DenseSource {
-            pool: ClipPool::new(rule, move |seed| Ok(maker.make(seed))),
+            pool: ClipPool::new(rule, move |seed, step| Ok(maker.grown(step, growing).make(seed))),
             image_size: self.model.vision.image_size,
             augment: self.config.data.augment.then_some(self.config.seed),
+            device: self.network.device().clone(),
         }
     }
 
@@ -117,6 +119,7 @@ impl Stage for DenseStage {
         // Following the camera takes many frames: only where the encoder is the subject.
         let spacing = (self.kind == StageKind::Camera).then_some(self.camera.config().spacing);
         let maker = self.maker(ViewChoice::Spread { views: self.model.num_frames as usize }, spacing);
+        let image_size = self.model.vision.image_size;
         let mut figures = DenseFigures::default();
         let mut tracks = TrackErrors::default();
         let mut views = ViewErrors::default();
@@ -124,7 +127,7 @@ impl Stage for DenseStage {
         for seeds in seeds.chunks(4) {
             let clips: Vec<Arc<Clip>> = seeds.par_iter().map(|&seed| Arc::new(maker.make(seed))).collect();
             for clip in clips {
-                let batch = dense_batch(&[Arc::clone(&clip)], self.model.vision.image_size, None)?;
+                let batch = dense_batch(&[Arc::clone(&clip)], image_size, None, self.network.device())?;
                 figures.add(&self.dense(&batch.pixels)?, &batch)?;
                 if let Some(found) = tracked(&clip, &self.network, &self.camera)? {
                     tracks.add(&found.poses, &clip.views);

@@ -22,7 +22,7 @@ pub fn export(run: &RunDir, config: &TrainConfig, folder: &Path) -> Result<PathB
     if run.progress(stage)?.is_none() {
         return Err(TrainError::MissingStage { stage: "export", needs: stage });
     }
-    let model = TrainedModel::new(config)?;
+    let model = TrainedModel::new(config, &Device::Cpu)?;
     // Names of a fresh model: what only training needs, or an older version had, stays behind.
     let names: Vec<String> = model.variables.tensors().into_keys().collect();
     run.load_variables(&model.variables, &Device::Cpu)?;

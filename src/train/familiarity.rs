@@ -71,7 +71,7 @@ fn frames_of(
             let clip = maker.make(seed);
             let pictures: Vec<&[u8]> = clip.views.iter().map(|view| view.rgb.as_slice()).collect();
             let varied = (augment && config.data.augment).then_some(seed);
-            let pixels = pixel_tensor(&pictures, side, varied, &Device::Cpu)?;
+            let pixels = pixel_tensor(&pictures, side, varied, model.network.device())?;
             let go_on = &mut |_| ControlFlow::Continue(());
             match model.network.vision.forward_in_chunks(&pixels, go_on)? {
                 Some(features) => Ok(frame_features(&features)?.to_vec2::<f32>()?),

@@ -16,7 +16,7 @@ use super::feed::BatchSource;
 use super::joint_sample::{JointSample, Suffix, noisy_poses};
 use super::pointing::Pointer;
 use super::pool::ClipPool;
-use super::referring::{Referrer, gaze, nouns_of_orientation, nouns_of_position};
+use super::referring::{Referrer, gaze, nouns_of_answer, nouns_of_orientation, nouns_of_position};
 use crate::geometry::BevPoint;
 use crate::model::geometry_cue::cue_codes;
 use crate::model::odometry::pose_code::pose_code;
@@ -50,7 +50,7 @@ pub struct JointBatch {
     pub rows: SuffixRows,
     /// Nouns whose object is seen, clip after clip.
     pub pointers: Vec<Pointer>,
-    /// `<Pos>` and `<Ori>` with the nouns they mean, clip after clip.
+    /// Situation tokens and answer rows with the nouns they mean, clip after clip.
     pub referrers: Vec<Referrer>,
 }
 
@@ -107,7 +107,10 @@ pub fn joint_batch(
     token_dim: usize,
     mut rng: Option<&mut ChaCha8Rng>,
 ) -> candle_core::Result<JointBatch> {
-    let device = Device::Cpu;
+    let device = match samples.first() {
+        Some(sample) => sample.features.device(),
+        None => &Device::Cpu,
+    };
     let features: Vec<&Tensor> = samples.iter().map(|sample| &sample.features).collect();
     let cameras = match joint.camera {
         CameraSource::None => None,
@@ -133,7 +136,7 @@ pub fn joint_batch(
         .iter()
         .flat_map(|sample| choose(&sample.suffixes, joint.situations, rng.as_deref_mut()))
         .collect();
-    let (ids, rows) = suffix_rows(&chosen, &device)?;
+    let (ids, rows) = suffix_rows(&chosen, device)?;
     let copies = chosen.len() / count.max(1);
     let pointers = pointers(samples, &chosen, copies, ids.dim(1)?);
     let referrers = referrers(&chosen, copies, ids.dim(1)?);
@@ -143,10 +146,10 @@ pub fn joint_batch(
         features: Tensor::stack(&features, 0)?,
         cameras,
         cue,
-        layout: Tensor::from_vec(layout, (count, tokens, 2), &device)?,
-        layout_known: Tensor::from_vec(known, (count, tokens), &device)?,
-        fronts: Tensor::from_vec(fronts, (count, tokens, 2), &device)?,
-        fronts_known: Tensor::from_vec(fronts_known, (count, tokens), &device)?,
+        layout: Tensor::from_vec(layout, (count, tokens, 2), device)?,
+        layout_known: Tensor::from_vec(known, (count, tokens), device)?,
+        fronts: Tensor::from_vec(fronts, (count, tokens, 2), device)?,
+        fronts_known: Tensor::from_vec(fronts_known, (count, tokens), device)?,
         words: Tensor::cat(&words, 0)?,
         words_only: false,
         copies,
@@ -170,7 +173,7 @@ fn geometry_cue(samples: &[Arc<JointSample>], source: CueSource) -> candle_core:
     if tokens == 0 {
         candle_core::bail!("the camera was not followed through this clip: its points are not known");
     }
-    cue_codes(&points, (samples.len(), frames, tokens), &Device::Cpu).map(Some)
+    cue_codes(&points, (samples.len(), frames, tokens), samples[0].features.device()).map(Some)
 }
 
 /// The nouns of `chosen`, `copies` questions a clip padded to `length`, with the tokens
@@ -190,14 +193,16 @@ fn pointers(samples: &[Arc<JointSample>], chosen: &[&Suffix], copies: usize, len
     pointers
 }
 
-/// The situation tokens of `chosen` with the nouns they mean.
+/// The situation tokens and answer rows of `chosen` with the nouns they mean.
 fn referrers(chosen: &[&Suffix], copies: usize, length: usize) -> Vec<Referrer> {
     let mut referrers = Vec::new();
     for (k, suffix) in chosen.iter().enumerate() {
         let clip = k / copies.max(1);
-        for (at, nouns) in
-            [(suffix.position, nouns_of_position(suffix)), (suffix.orientation, nouns_of_orientation(suffix))]
-        {
+        for (at, nouns) in [
+            (suffix.position, nouns_of_position(suffix)),
+            (suffix.orientation, nouns_of_orientation(suffix)),
+            (suffix.answer.saturating_sub(1), nouns_of_answer(suffix)),
+        ] {
             if nouns.iter().any(Option::is_some) {
                 let nouns = nouns.map(|noun| noun.map(|noun| noun as u32));
                 referrers.push(Referrer { row: (k * length + at) as u32, clip, nouns });
@@ -228,7 +233,7 @@ fn camera_tokens(
     }
     let codes: Vec<f32> =
         poses.iter().flat_map(|pose| if blank { vec![0.0; width] } else { pose_code(pose, width) }).collect();
-    Tensor::from_vec(codes, (poses.len(), width), &Device::Cpu)
+    Tensor::from_vec(codes, (poses.len(), width), sample.features.device())
 }
 
 /// `count` questions; some come twice when there are fewer.

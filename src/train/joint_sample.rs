@@ -1,7 +1,7 @@
 //! One clip as the joint stage uses it: the frozen tower's features, camera poses,
 //! layout targets and tokenised questions. Made once per clip, used several times.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use glam::{Vec2, Vec3};
 
 use super::TrainError;
@@ -101,17 +101,23 @@ pub struct SampleMaker {
 impl SampleMaker {
     /// The sample of a scene seed.
     pub fn make(&self, seed: u64) -> Result<JointSample, TrainError> {
-        let clip = self.clips.make(seed);
+        self.make_of(self.clips, seed)
+    }
+
+    /// The sample of a scene seed with another choice of rooms.
+    pub fn make_of(&self, clips: ClipMaker, seed: u64) -> Result<JointSample, TrainError> {
+        let clip = clips.make(seed);
+        let device = self.network.device();
         let pictures: Vec<&[u8]> = clip.views.iter().map(|view| view.rgb.as_slice()).collect();
         let side = self.model.vision.image_size;
-        let pixels = pixel_tensor(&pictures, side, self.augment.then_some(seed), &Device::Cpu)?;
+        let pixels = pixel_tensor(&pictures, side, self.augment.then_some(seed), device)?;
         let features = self.network.vision.forward(&pixels)?.detach();
         let found = tracked(&clip, &self.network, &self.camera)?;
         let grid = self.clips.pooled_grid;
         let words: Vec<f32> = clip.views.iter().flat_map(|view| word_shares(view, grid)).collect();
         let tokens = clip.views.len() * grid * grid;
         let shape = (tokens, words.len() / tokens.max(1));
-        let words = Tensor::from_vec(words, shape, &Device::Cpu)?;
+        let words = Tensor::from_vec(words, shape, device)?;
         let shown = tokens_showing(&clip.views, grid, clip.objects.len());
         Ok(JointSample {
             features,

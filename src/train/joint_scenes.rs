@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use super::clip::{ClipMaker, ClipView};
 use super::config::CameraSource;
@@ -143,5 +143,5 @@ pub(super) fn token_colors(view: &ClipView, grid: usize) -> Vec<[u8; 3]> {
 
 /// The rows named first in `targets`, (n, h).
 pub(super) fn pick<T>(rows: &Tensor, targets: &[(u32, T)]) -> candle_core::Result<Tensor> {
-    rows.index_select(&Tensor::from_iter(targets.iter().map(|(row, _)| *row), &Device::Cpu)?, 0)
+    rows.index_select(&Tensor::from_iter(targets.iter().map(|(row, _)| *row), rows.device())?, 0)
 }

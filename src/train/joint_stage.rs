@@ -84,7 +84,8 @@ pub struct JointOutput {
 impl JointStage {
     /// The stage for the frozen parts in `maker`.
     pub fn new(config: &TrainConfig, maker: SampleMaker, variables: &Variables) -> Result<Self, TrainError> {
-        let builder = variables.builder(&Device::Cpu);
+        let device = maker.network.device().clone();
+        let builder = variables.builder(&device);
         let width = maker.model.language.hidden_size;
         let own = builder.pp(TRAINING_ONLY_PREFIX.trim_end_matches('.'));
         let question = crate::qa::Question {
@@ -98,7 +99,7 @@ impl JointStage {
             maker.tokenizer.encode(&head).map_err(|error| TrainError::Data { reason: error.to_string() })?;
         Ok(Self {
             config: config.clone(),
-            words: WordTable::new(&maker.tokenizer)?,
+            words: WordTable::new(&maker.tokenizer, &device)?,
             maker: Arc::new(maker),
             variables: variables.clone(),
             mention_head: linear(width, 4, true, &own.pp("mention"))?,
@@ -109,6 +110,10 @@ impl JointStage {
             head_ids,
             held_out: OnceLock::new(),
         })
+    }
+
+    fn device(&self) -> &Device {
+        self.maker.network.device()
     }
 
     /// Runs videos and questions through the network.
@@ -123,7 +128,7 @@ impl JointStage {
             None => None,
         };
         let visual = network.projector.arrange(&pooled, cameras.as_ref(), &video)?;
-        let head = Tensor::from_slice(&self.head_ids, (1, self.head_ids.len()), &Device::Cpu)?;
+        let head = Tensor::from_slice(&self.head_ids, (1, self.head_ids.len()), self.device())?;
         let head = network.language.embed(&head)?.broadcast_left(clips)?.squeeze(1)?;
         let mut cache = KvCache::new();
         let prefix = Tensor::cat(&[head, visual], 1)?;
@@ -132,8 +137,8 @@ impl JointStage {
         let hidden = network.language.forward_with(&prefix, &mut cache, options)?;
         let start = self.head_ids.len() as u32;
         let patches: Vec<u32> = video.patches().into_iter().map(|offset| offset + start).collect();
-        let of_patches =
-            |rows: &Tensor| rows.index_select(&Tensor::new(patches.as_slice(), &Device::Cpu)?, 1);
+        let chosen = Tensor::new(patches.as_slice(), self.device())?;
+        let of_patches = |rows: &Tensor| rows.index_select(&chosen, 1);
         let layout = network.heads.layout(&of_patches(network.head_rows(&hidden))?)?;
         let early = of_patches(hidden.tapped.first().unwrap_or(&prefix))?;
 
@@ -158,11 +163,12 @@ impl JointStage {
         let Some(scores) = self.attention_scores(layer, &output.entering, &at, (batch, output))? else {
             return Ok(None);
         };
-        let wanted = wanted_attention(&batch.pointers, &output.patches, scores.dim(D::Minus1)?)?;
+        let wanted =
+            wanted_attention(&batch.pointers, &output.patches, scores.dim(D::Minus1)?, self.device())?;
         Ok(Some((scores, wanted)))
     }
 
-    /// The same of `<Pos>` and `<Ori>` in the layer behind: what their attention should be
+    /// The same of `<Pos>`, `<Ori>` and answer rows in the layer behind: what their attention should be
     /// is (H, n, P + L).
     fn referring(
         &self,
@@ -175,7 +181,7 @@ impl JointStage {
             return Ok(None);
         };
         let rows = scores.dim(D::Minus1)?;
-        let wanted = wanted_nouns(&batch.referrers, rows - batch.ids.dim(1)?, rows)?;
+        let wanted = wanted_nouns(&batch.referrers, rows - batch.ids.dim(1)?, rows, self.device())?;
         Ok(Some((scores, wanted)))
     }
 
@@ -196,7 +202,7 @@ impl JointStage {
         let mut scores = Vec::new();
         for of_clip in at.chunk_by(|a, b| a.1 == b.1) {
             let entering = of_clip.iter().map(|(row, _)| *row);
-            let entering = rows.index_select(&Tensor::from_iter(entering, &Device::Cpu)?, 0)?;
+            let entering = rows.index_select(&Tensor::from_iter(entering, self.device())?, 0)?;
             let first = of_clip[0].1 * batch.copies;
             let places: Vec<(u32, u32)> = of_clip
                 .iter()
@@ -226,7 +232,7 @@ impl JointStage {
             return Ok(early);
         }
         let found = read_place(&self.front_head, &pick(&output.middle, nouns)?)?;
-        early + nll.mean(&found.mean, &found.raw, &points(nouns)?)?
+        early + nll.mean(&found.mean, &found.raw, &points(nouns, self.device())?)?
     }
 
     fn terms(&self, batch: &JointBatch) -> candle_core::Result<Vec<(&'static str, Tensor, f64)>> {
@@ -255,25 +261,29 @@ impl JointStage {
         let rows = &batch.rows;
         if !rows.answer.is_empty() {
             let logits = self.maker.network.language.logits(&pick(&output.rows, &rows.answer)?)?;
-            let labels = Tensor::from_iter(rows.answer.iter().map(|(_, token)| *token), &Device::Cpu)?;
+            let labels = Tensor::from_iter(rows.answer.iter().map(|(_, token)| *token), self.device())?;
             terms.push(("answer", cross_entropy(&logits, &labels)?, weights.answer));
         }
         if !rows.position.is_empty() {
             let position = heads.position(&pick(&output.rows, &rows.position)?)?;
-            let target = points(&rows.position)?;
+            let target = points(&rows.position, self.device())?;
             terms.push(("position", nll.mean(&position.mean, &position.raw, &target)?, weights.situation));
             let logits = heads.orientation(&pick(&output.rows, &rows.orientation)?)?;
             let headings: Vec<f64> = rows.orientation.iter().map(|(_, heading)| *heading).collect();
             let loss = OrientationLoss::default().mean(&logits, &headings)?;
             terms.push(("orientation", loss, weights.situation * weights.orientation));
             if weights.gaze > 0.0 {
-                let way = split_place(&self.gaze_head.forward(&pick(&output.rows, &rows.gaze)?)?)?;
-                terms.push(("gaze", nll.mean(&way.mean, &way.raw, &points(&rows.gaze)?)?, weights.gaze));
+                let way = GaussianOutput::split(&self.gaze_head.forward(&pick(&output.rows, &rows.gaze)?)?)?;
+                terms.push((
+                    "gaze",
+                    nll.mean(&way.mean, &way.raw, &points(&rows.gaze, self.device())?)?,
+                    weights.gaze,
+                ));
             }
         }
         if !rows.mentions.is_empty() && weights.mention > 0.0 {
             let found = read_place(&self.mention_head, &pick(&output.middle, &rows.mentions)?)?;
-            let target = points(&rows.mentions)?;
+            let target = points(&rows.mentions, self.device())?;
             terms.push(("mention", nll.mean(&found.mean, &found.raw, &target)?, weights.mention));
         }
         if weights.front > 0.0 {
@@ -387,19 +397,22 @@ impl Stage for JointStage {
             seed_limit: self.config.validation.first_seed,
         };
         let maker = Arc::clone(&self.maker);
+        let growing = self.config.batches(joint.growing_steps);
         JointSource {
-            pool: ClipPool::new(rule, move |seed| maker.make(seed)),
+            pool: ClipPool::new(rule, move |seed, step| {
+                maker.make_of(maker.clips.grown(step, growing), seed)
+            }),
             joint,
             token_dim: self.maker.model.camera_token_dim,
             seed: self.config.seed,
-            words_only: joint.word_steps * self.config.micro_batches.max(1) as u64,
+            words_only: self.config.batches(joint.word_steps),
         }
     }
 
     fn loss(&self, batch: &JointBatch) -> Result<StepLoss, TrainError> {
         let (clips, frames, _, _) = batch.features.dims4()?;
         let terms = self.terms(batch)?;
-        let mut total = Tensor::zeros((), DType::F32, &Device::Cpu)?;
+        let mut total = Tensor::zeros((), DType::F32, self.device())?;
         for (_, term, weight) in &terms {
             total = (total + (term * *weight)?)?;
         }
@@ -423,14 +436,10 @@ impl Stage for JointStage {
 /// A place with its uncertainty, read off rows (.., h) of the residual stream.
 fn read_place(head: &Linear, rows: &Tensor) -> candle_core::Result<GaussianOutput> {
     let scale = (rows.sqr()?.mean_keepdim(D::Minus1)? + 1e-6)?.sqrt()?;
-    split_place(&head.forward(&rows.broadcast_div(&scale)?)?)
+    GaussianOutput::split(&head.forward(&rows.broadcast_div(&scale)?)?)
 }
 
-fn split_place(output: &Tensor) -> candle_core::Result<GaussianOutput> {
-    Ok(GaussianOutput { mean: output.narrow(D::Minus1, 0, 2)?, raw: output.narrow(D::Minus1, 2, 2)? })
-}
-
-fn points(targets: &[(u32, BevPoint)]) -> candle_core::Result<Tensor> {
+fn points(targets: &[(u32, BevPoint)], device: &Device) -> candle_core::Result<Tensor> {
     let flat: Vec<f32> = targets.iter().flat_map(|(_, point)| [point.x, point.y]).collect();
-    Tensor::from_vec(flat, (targets.len(), 2), &Device::Cpu)
+    Tensor::from_vec(flat, (targets.len(), 2), device)
 }

@@ -54,8 +54,8 @@ pub struct TrainedModel {
 }
 
 impl TrainedModel {
-    /// A freshly initialised model.
-    pub fn new(config: &TrainConfig) -> Result<Self, TrainError> {
+    /// A freshly initialised model on a device.
+    pub fn new(config: &TrainConfig, device: &Device) -> Result<Self, TrainError> {
         let model = model_config(config)?;
         let CameraEncoderConfig::Odometry(odometry) = &model.camera else {
             return Err(TrainError::Config {
@@ -63,7 +63,7 @@ impl TrainedModel {
             });
         };
         let variables = Variables::new(config.seed);
-        let root = variables.builder(&Device::Cpu);
+        let root = variables.builder(device);
         let network = Network::new(&model, &root)?;
         let camera = OdometryCamera::new(
             odometry,
@@ -75,19 +75,20 @@ impl TrainedModel {
     }
 }
 
-/// Runs the stages of `config` in the folder `run`; finished stages are skipped,
-/// unless `config` now asks for more steps.
+/// Runs the stages of `config` in the folder `run` on `device`; finished stages are skipped,
+/// unless `config` now asks for more steps. What one device saved goes on on another.
 ///
 /// # Errors
 /// [`TrainError::Stopped`] when `stop` was raised.
 pub fn train(
     run: &RunDir,
     config: &TrainConfig,
+    device: &Device,
     stop: &CancelFlag,
     observer: &mut dyn FnMut(&TrainEvent),
 ) -> Result<(), TrainError> {
-    let model = TrainedModel::new(config)?;
-    run.load_variables(&model.variables, &Device::Cpu)?;
+    let model = TrainedModel::new(config, device)?;
+    run.load_variables(&model.variables, device)?;
     let threads = rayon::ThreadPoolBuilder::new()
         .num_threads(config.micro_batches)
         .thread_name(|k| format!("micro-batch {k}"))

@@ -68,27 +68,32 @@ pub fn pointing_scores(
     let heads = POINTING_HEADS.min(all_heads);
     let queries = queries.narrow(0, 0, heads)?;
     let group_of: Vec<u32> = (0..heads).map(|head| (head * groups / all_heads) as u32).collect();
-    let keys = keys.index_select(&Tensor::new(group_of, &Device::Cpu)?, 1)?;
+    let keys = keys.index_select(&Tensor::new(group_of, keys.device())?, 1)?;
     let before = keys.narrow(0, 0, 1)?.squeeze(0)?.narrow(1, 0, prefix)?;
     let over_video = queries.contiguous()?.matmul(&before.t()?.contiguous()?)?;
 
     let questions: Vec<u32> = nouns.iter().map(|noun| noun.0).collect();
     let length = rows - prefix;
     let own = keys.narrow(2, prefix, length)?.contiguous()?;
-    let own = own.index_select(&Tensor::new(questions, &Device::Cpu)?, 0)?; // (n, H', L, d)
+    let own = own.index_select(&Tensor::new(questions, own.device())?, 0)?; // (n, H', L, d)
     let each = queries.transpose(0, 1)?.unsqueeze(2)?.contiguous()?; // (n, H', 1, d)
     let over_words = each.matmul(&own.t()?.contiguous()?)?.squeeze(2)?.transpose(0, 1)?;
     let hidden: Vec<f32> = nouns
         .iter()
         .flat_map(|noun| (0..length as u32).map(move |at| if at > noun.1 { UNSEEN } else { 0.0 }))
         .collect();
-    let hidden = Tensor::from_vec(hidden, (1, count, length), &Device::Cpu)?;
+    let hidden = Tensor::from_vec(hidden, (1, count, length), queries.device())?;
     Tensor::cat(&[over_video, over_words.broadcast_add(&hidden)?], 2)
 }
 
 /// What the attention of the nouns `pointers` over `rows` rows, those before the question
 /// and its own, should be, (n, rows); `patches` are the rows of the vision tokens.
-pub fn wanted_attention(pointers: &[Pointer], patches: &[u32], rows: usize) -> candle_core::Result<Tensor> {
+pub fn wanted_attention(
+    pointers: &[Pointer],
+    patches: &[u32],
+    rows: usize,
+    device: &Device,
+) -> candle_core::Result<Tensor> {
     let mut wanted = vec![0f32; pointers.len() * rows];
     for (pointer, wanted) in pointers.iter().zip(wanted.chunks_mut(rows)) {
         let sum: f32 = pointer.tokens.iter().map(|(_, share)| share).sum();
@@ -98,7 +103,7 @@ pub fn wanted_attention(pointers: &[Pointer], patches: &[u32], rows: usize) -> c
             }
         }
     }
-    Tensor::from_vec(wanted, (pointers.len(), rows), &Device::Cpu)
+    Tensor::from_vec(wanted, (pointers.len(), rows), device)
 }
 
 /// Cross entropy of attention scores (H, n, R) and what the attention should be, (n, R).
@@ -199,7 +204,7 @@ mod tests {
     #[test]
     fn attention_on_the_object_costs_less_and_counts() {
         let pointer = Pointer { row: 0, clip: 0, tokens: vec![(1, 0.5), (2, 0.5)] };
-        let wanted = wanted_attention(&[pointer], &[2, 3, 4], 6).unwrap();
+        let wanted = wanted_attention(&[pointer], &[2, 3, 4], 6, &Device::Cpu).unwrap();
         assert_eq!(wanted.to_vec2::<f32>().unwrap(), [[0.0, 0.0, 0.0, 0.5, 0.5, 0.0]]);
         let scores = |at: usize| {
             let mut row = vec![0f32; 6];

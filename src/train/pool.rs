@@ -59,8 +59,8 @@ impl PoolRule {
     }
 }
 
-/// Makes the clip of a scene seed.
-type Maker<T> = Box<dyn Fn(u64) -> Result<T, TrainError> + Send + Sync>;
+/// Makes the clip of a scene seed for a step.
+type Maker<T> = Box<dyn Fn(u64, u64) -> Result<T, TrainError> + Send + Sync>;
 
 /// Clips in memory, in whatever form a stage uses them.
 pub struct ClipPool<T> {
@@ -76,8 +76,11 @@ impl<T> std::fmt::Debug for ClipPool<T> {
 }
 
 impl<T: Send + Sync> ClipPool<T> {
-    /// No clips yet; `make` makes the clip of a scene seed.
-    pub fn new(rule: PoolRule, make: impl Fn(u64) -> Result<T, TrainError> + Send + Sync + 'static) -> Self {
+    /// No clips yet; `make` makes the clip of a scene seed for the step it is first used in.
+    pub fn new(
+        rule: PoolRule,
+        make: impl Fn(u64, u64) -> Result<T, TrainError> + Send + Sync + 'static,
+    ) -> Self {
         Self { rule, make: Box::new(make), clips: BTreeMap::new() }
     }
 
@@ -94,7 +97,7 @@ impl<T: Send + Sync> ClipPool<T> {
         let (rule, make) = (self.rule, &self.make);
         let made: Vec<(ClipId, Arc<T>)> = missing
             .into_par_iter()
-            .map(|id| Ok((id, Arc::new(make(rule.scene_seed(id))?))))
+            .map(|id| Ok((id, Arc::new(make(rule.scene_seed(id), id.0.saturating_sub(rule.pool_steps))?))))
             .collect::<Result<_, TrainError>>()?;
         self.clips.extend(made);
         let found = ids.iter().filter_map(|id| self.clips.get(id).cloned()).collect();

@@ -1,12 +1,13 @@
-//! `<Pos>` and `<Ori>` that know which nouns they mean.
+//! `<Pos>`, `<Ori>` and answers that know which nouns they mean.
 //!
 //! Not part of Loc3R-VLM. In the layer behind the one that reads nouns, some attention
 //! heads are told which noun says where the person is and which what they look at, and
 //! `<Ori>` is asked for the way from the one to the other. A heading follows from two
 //! places; a decoder that is told the heading only has to find both, and that they are
-//! to be subtracted, at once, and does not.
+//! to be subtracted, at once, and does not. In the same layer the row that an answer is
+//! read from looks at what the question names: its colour, its place.
 //!
-//! Shapes: H heads, n rows of `<Pos>` and `<Ori>`, R rows that they could see.
+//! Shapes: H heads, n rows that are told, R rows that they could see.
 
 use candle_core::{Device, Tensor};
 use glam::Vec2;
@@ -23,7 +24,7 @@ const IN_SIGHT: f32 = 0.04;
 /// Length of the way for those who look at nothing that is named, metres.
 const NOWHERE: f32 = 1.0;
 
-/// A situation token with the nouns it means.
+/// A row with the nouns it means.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Referrer {
     /// Its row among all rows of the questions.
@@ -71,6 +72,13 @@ pub fn nouns_of_orientation(suffix: &Suffix) -> [Option<usize>; POINTING_HEADS] 
     [anchor(suffix).map(|mention| mention.token), looked_at.map(|(token, _)| token)]
 }
 
+/// What the row before the answer should attend to: the first and the last of the things
+/// that the question names.
+pub fn nouns_of_answer(suffix: &Suffix) -> [Option<usize>; POINTING_HEADS] {
+    let asked = suffix.mentions.iter().map(|mention| mention.token).filter(|&at| at > suffix.orientation);
+    [asked.clone().min(), asked.max()]
+}
+
 /// The way from the person to what they look at, or one metre ahead, bev axes.
 pub fn gaze(suffix: &Suffix, situation: &Situation) -> BevPoint {
     let ahead = situation.orientation.direction();
@@ -81,7 +89,12 @@ pub fn gaze(suffix: &Suffix, situation: &Situation) -> BevPoint {
 
 /// What the attention of `referrers` over `rows` rows, `prefix` of which come before the
 /// question, should be, (H, n, rows); nothing where no noun is meant.
-pub fn wanted_nouns(referrers: &[Referrer], prefix: usize, rows: usize) -> candle_core::Result<Tensor> {
+pub fn wanted_nouns(
+    referrers: &[Referrer],
+    prefix: usize,
+    rows: usize,
+    device: &Device,
+) -> candle_core::Result<Tensor> {
     let mut wanted = vec![0f32; POINTING_HEADS * referrers.len() * rows];
     for (head, of_head) in wanted.chunks_mut((referrers.len() * rows).max(1)).enumerate() {
         for (referrer, wanted) in referrers.iter().zip(of_head.chunks_mut(rows.max(1))) {
@@ -90,7 +103,7 @@ pub fn wanted_nouns(referrers: &[Referrer], prefix: usize, rows: usize) -> candl
             }
         }
     }
-    Tensor::from_vec(wanted, (POINTING_HEADS, referrers.len(), rows), &Device::Cpu)
+    Tensor::from_vec(wanted, (POINTING_HEADS, referrers.len(), rows), device)
 }
 
 #[cfg(test)]
@@ -127,6 +140,7 @@ mod tests {
         let suffix =
             suffix(vec![mention(3, 1.0, 1.0), seen, mention(8, 1.0, 3.0), mention(12, 1.0, 1.1)], 0.0);
         assert_eq!(nouns_of_position(&suffix), [Some(3), Some(3)]);
+        assert_eq!(nouns_of_answer(&suffix), [Some(12), Some(12)]);
         assert_eq!(nouns_of_orientation(&suffix)[0], Some(3));
         assert_eq!(nouns_of_orientation(&suffix)[1], Some(6));
         let (x, y) = way(&suffix);
@@ -146,8 +160,9 @@ mod tests {
     fn a_far_first_noun_is_no_place_and_attention_wants_what_is_meant() {
         let far = suffix(vec![mention(3, 6.0, 1.0)], 137.0);
         assert_eq!(nouns_of_position(&far), [None, None]);
+        assert_eq!(nouns_of_answer(&far), [None, None]);
         let referrers = [Referrer { row: 9, clip: 0, nouns: [Some(1), None] }];
-        let wanted = wanted_nouns(&referrers, 2, 5).unwrap().to_vec3::<f32>().unwrap();
+        let wanted = wanted_nouns(&referrers, 2, 5, &Device::Cpu).unwrap().to_vec3::<f32>().unwrap();
         assert_eq!(wanted, [[[0.0, 0.0, 0.0, 1.0, 0.0]], [[0.0; 5]]]);
     }
 }

@@ -2,8 +2,6 @@
 
 use std::ops::ControlFlow;
 
-use candle_core::Device;
-
 use super::clip::Clip;
 use super::pixels::pixel_tensor;
 use crate::model::Network;
@@ -19,7 +17,7 @@ pub fn tracked(
     let Some(footage) = &clip.footage else { return Ok(None) };
     let pictures: Vec<&[u8]> = footage.rgb.iter().map(Vec::as_slice).collect();
     let side = pictures.first().map_or(0, |rgb| (rgb.len() / 3).isqrt());
-    let pixels = pixel_tensor(&pictures, side, None, &Device::Cpu)?;
+    let pixels = pixel_tensor(&pictures, side, None, network.device())?;
     let Some(features) = network.vision.forward_in_chunks(&pixels, &mut |_| ControlFlow::Continue(()))?
     else {
         return Ok(None);
@@ -31,5 +29,5 @@ pub fn tracked(
         sampled: &footage.sampled,
         aspect: footage.aspect,
     };
-    camera.track(&footage, &mut |_, _| true)
+    camera.track(&footage, &mut |_| true)
 }

@@ -12,7 +12,7 @@ use super::ViewerSet;
 use super::playback::PlaybackClock;
 use super::window::Pace;
 use super::workbench::Workbench;
-use crate::session::{ComputeDevice, RequestId, Session, SessionEvent, SessionRequest, SessionState};
+use crate::session::{Compute, RequestId, Session, SessionEvent, SessionRequest, SessionState};
 use crate::video::{Frame, FrameIndex, PlayerEvent, VideoPlayer};
 use crate::worker::SendError;
 
@@ -40,7 +40,7 @@ impl Conversation {
 #[derive(Debug, Resource)]
 pub(super) struct ModelLink {
     session: Option<Session>,
-    device: ComputeDevice,
+    compute: Compute,
     /// A model is loaded or being loaded.
     model_wanted: bool,
     /// A model is being loaded: opening a clip must not cancel it.
@@ -61,10 +61,10 @@ pub(super) struct ModelLink {
 
 impl ModelLink {
     /// The connection to `session` (none: the app works without a model).
-    pub(crate) fn new(session: Option<Session>, device: ComputeDevice, replay: Vec<SessionEvent>) -> Self {
+    pub(crate) fn new(session: Option<Session>, compute: Compute, replay: Vec<SessionEvent>) -> Self {
         Self {
             session,
-            device,
+            compute,
             model_wanted: false,
             loading: false,
             load: None,
@@ -89,7 +89,7 @@ impl ModelLink {
         self.waiting.clear();
         (self.model_wanted, self.loading, self.load) = (true, true, None);
         self.held.clone_from(&self.clip);
-        self.request(SessionRequest::LoadModel { folder, device: self.device });
+        self.request(SessionRequest::LoadModel { folder, compute: self.compute });
     }
 
     /// Lets go of the model; the player goes on showing the clip.
@@ -345,11 +345,12 @@ fn steer_player(clock: Res<PlaybackClock>, mut link: ResMut<VideoLink>, pace: Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::ComputeDevice;
 
     #[test]
     fn a_clip_is_not_asked_for_when_its_model_does_not_load() {
         let session = Session::start(None).unwrap();
-        let mut link = ModelLink::new(Some(session), ComputeDevice::Cpu, Vec::new());
+        let mut link = ModelLink::new(Some(session), ComputeDevice::Cpu.into(), Vec::new());
         link.load_model("no-such-folder".into());
         link.open_video("clip.mp4".into());
         let mut conversation = SessionState::default();
@@ -377,7 +378,7 @@ mod tests {
     #[test]
     fn a_new_model_looks_at_the_open_clip_and_an_unloaded_one_at_nothing() {
         let session = Session::start(None).unwrap();
-        let mut link = ModelLink::new(Some(session), ComputeDevice::Cpu, Vec::new());
+        let mut link = ModelLink::new(Some(session), ComputeDevice::Cpu.into(), Vec::new());
         // The clip was opened before there was a model.
         link.open_video("no-such-clip.mp4".into());
         link.load_model("assets/models/loc3r-mini".into());

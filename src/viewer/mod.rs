@@ -52,7 +52,7 @@ pub use world_view::WorldPanel;
 
 use crate::recording::RecordingConfig;
 use crate::session::{
-    ComputeDevice, FeatureCache, LogError, ModelChoice, Session, SessionError, SessionEvent, SessionLog,
+    Compute, FeatureCache, LogError, ModelChoice, Session, SessionError, SessionEvent, SessionLog,
 };
 
 /// The parts of a frame, in this order.
@@ -79,8 +79,8 @@ pub struct ViewerOptions {
     pub model: Option<PathBuf>,
     /// Models to choose from.
     pub models: Vec<ModelChoice>,
-    /// Where the model runs.
-    pub device: ComputeDevice,
+    /// Where and how precisely the model computes.
+    pub compute: Compute,
     /// Where to keep what the model sees of videos.
     pub cache: Option<FeatureCache>,
     /// A file of actions to carry out (see `script.rs`).
@@ -131,7 +131,7 @@ pub fn run(options: ViewerOptions) -> Result<ExitCode, ViewerError> {
     .add_plugins(EguiPlugin::default())
     .insert_resource(window::Pace::new(script.is_some()))
     .insert_resource(script.unwrap_or_default())
-    .insert_resource(bridge::ModelLink::new(session, options.device, events))
+    .insert_resource(bridge::ModelLink::new(session, options.compute, events))
     .insert_resource(record::Recording::new(options.recording.clone()))
     .insert_resource(Workbench { models: options.models.clone(), ..Workbench::default() });
     // A panel that cannot be drawn once (the window is closing) is no reason to end.

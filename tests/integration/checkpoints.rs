@@ -122,8 +122,13 @@ impl Run {
 }
 
 /// Waits at most two minutes: a hang is a failure, not a stuck test.
-pub(crate) fn finished(mut child: Child) -> Run {
-    let deadline = Instant::now() + Duration::from_mins(2);
+pub(crate) fn finished(child: Child) -> Run {
+    finished_within(child, Duration::from_mins(2))
+}
+
+/// Waits at most `limit`.
+pub(crate) fn finished_within(mut child: Child, limit: Duration) -> Run {
+    let deadline = Instant::now() + limit;
     // Outputs of these runs fit into the pipes.
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > deadline {

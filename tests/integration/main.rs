@@ -6,6 +6,7 @@ mod checkpoints;
 mod cli;
 mod compare;
 mod evaluate;
+mod full_size;
 mod fuzz;
 mod gguf;
 #[cfg(feature = "viewer")]

@@ -88,11 +88,15 @@ fn ask(model: &Loc3rModel, video: &VideoEncoding, query: &Query) -> Reply {
 fn a_clip_becomes_a_layout_and_an_answer() {
     let model = Loc3rModel::random(&full_config(), 7, &DEVICE).unwrap();
     let mut steps = Vec::new();
+    let (mut reached, mut tokens) = (Vec::new(), Vec::new());
     let video = model
         .encode_video(&clip(1), &mut |step| {
             steps.push(match step {
                 VideoStep::Vision { .. } => 'v',
-                VideoStep::Camera { .. } => 'c',
+                VideoStep::Camera { so_far, .. } => {
+                    reached.push(so_far.len());
+                    'c'
+                }
                 VideoStep::Strangeness(_) => 's',
                 VideoStep::Warning(message) => panic!("{message}"),
                 VideoStep::Cameras(cameras, points) => {
@@ -100,13 +104,20 @@ fn a_clip_becomes_a_layout_and_an_answer() {
                     assert_eq!(points.points.len(), 4 * 8 * 8);
                     'C'
                 }
-                VideoStep::Prefill { .. } => 'p',
+                VideoStep::Prefill { so_far, .. } => {
+                    tokens.push(so_far.clone());
+                    'p'
+                }
             });
             ControlFlow::Continue(())
         })
         .unwrap();
     steps.dedup();
     assert_eq!(steps, ['v', 'c', 'C', 'p']);
+    // The camera path grows frame by frame.
+    assert_eq!(reached, [0, 1, 2, 3, 4]);
+    assert!(tokens.first().unwrap().tokens.is_empty());
+    assert_eq!(tokens.last(), Some(&video.layout));
     assert_eq!(video.layout.grid, (2, 2));
     assert_eq!(video.layout.tokens.len(), 4 * 4);
     assert_eq!(video.layout.tokens[5].frame, FrameIndex(10));
@@ -446,8 +457,8 @@ fn camera_tokens_have_the_configured_width() {
         frames: &[FrameIndex(0), FrameIndex(9)],
         sampled: &[0, 1],
     };
-    let output = encoder.encode(&input, &mut |_, _| true).unwrap().unwrap();
+    let output = encoder.encode(&input, &mut |_| true).unwrap().unwrap();
     assert_eq!(output.tokens.dims(), [2, 64]);
     assert_eq!(output.poses.len(), 2);
-    assert!(encoder.encode(&input, &mut |_, _| false).unwrap().is_none());
+    assert!(encoder.encode(&input, &mut |_| false).unwrap().is_none());
 }

@@ -112,7 +112,9 @@ fn what_a_model_takes_is_known_before_it_is_loaded() {
     let [(_, full), (_, half)] = checkpoint::memory_plans(folder.path(), &DEVICE).unwrap();
     let loaded = Checkpoint::load(folder.path(), DType::F32, &DEVICE).unwrap();
     assert_eq!(full.language + full.vision + full.camera, 4 * loaded.report.parameters);
-    assert_eq!(full.total(), 2 * half.total());
+    // The camera encoder is kept in f32 at any rate.
+    assert_eq!(full.camera, half.camera);
+    assert_eq!(full.total() - full.camera, 2 * (half.total() - half.camera));
 }
 
 #[test]

@@ -17,7 +17,7 @@ fn record(folder: &std::path::Path) -> (std::path::PathBuf, loc3r::recording::Re
     let mut recorder = Recorder::start(RecordingConfig { rrd: Some(rrd.clone()), viewer: false }).unwrap();
     recorder.wait_until_ready(Duration::from_secs(30)).unwrap();
     let mut session = Session::start(None).unwrap();
-    session.request(SessionRequest::LoadModel { folder: model, device: ComputeDevice::Cpu }).unwrap();
+    session.request(SessionRequest::LoadModel { folder: model, compute: ComputeDevice::Cpu.into() }).unwrap();
     session.request(SessionRequest::OpenVideo { path: clip }).unwrap();
     let question = loc3r::qa::Question {
         kind: loc3r::qa::QuestionKind::What,

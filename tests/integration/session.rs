@@ -62,7 +62,7 @@ fn opened(folder: &std::path::Path) -> (Session, Vec<SessionEvent>) {
 fn opened_with(folder: &std::path::Path, cache: Option<FeatureCache>) -> (Session, Vec<SessionEvent>) {
     let (model, clip) = (folder.join("model"), folder.join("clip"));
     let mut session = Session::start(cache).unwrap();
-    session.request(SessionRequest::LoadModel { folder: model, device: ComputeDevice::Cpu }).unwrap();
+    session.request(SessionRequest::LoadModel { folder: model, compute: ComputeDevice::Cpu.into() }).unwrap();
     let last = session.request(SessionRequest::OpenVideo { path: clip }).unwrap();
     let events = events_until(&mut session, last);
     (session, events)

@@ -111,7 +111,7 @@ fn overfit<S: Stage>(config: &TrainConfig, stage: &S, steps: usize) -> (f32, f32
 fn every_trainable_variable_of_the_tower_and_the_camera_learns() {
     let config =
         tiny(&["camera.weights.point=0.2", "camera.weights.category=0.1", "camera.weights.color=0.1"]);
-    let model = TrainedModel::new(&config).unwrap();
+    let model = TrainedModel::new(&config, &Device::Cpu).unwrap();
     for kind in [StageKind::Tower, StageKind::Camera] {
         let missing = without_gradient(&dense(kind, &config, &model));
         assert!(missing.is_empty(), "{}: {missing:?}", kind.name());
@@ -121,14 +121,14 @@ fn every_trainable_variable_of_the_tower_and_the_camera_learns() {
 #[test]
 fn every_trainable_variable_of_the_joint_stage_learns() {
     let config = tiny(&["joint.word_steps=0"]);
-    let model = TrainedModel::new(&config).unwrap();
+    let model = TrainedModel::new(&config, &Device::Cpu).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let stage = joint(folder.path(), &config, &model);
     let missing = without_gradient(&stage);
     assert!(missing.is_empty(), "{missing:?}");
 
     let cued = tiny(&["joint.word_steps=0", "joint.geometry_cue=truth", "joint.camera=none"]);
-    let model = TrainedModel::new(&cued).unwrap();
+    let model = TrainedModel::new(&cued, &Device::Cpu).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let cued = joint(folder.path(), &cued, &model);
     let missing = without_gradient(&cued);
@@ -143,7 +143,7 @@ fn every_trainable_variable_of_the_joint_stage_learns() {
 #[test]
 fn one_batch_is_learned_by_heart() {
     let config = tiny(&["data.augment=false", "joint.word_steps=0"]);
-    let model = TrainedModel::new(&config).unwrap();
+    let model = TrainedModel::new(&config, &Device::Cpu).unwrap();
     let (before, after) = overfit(&config, &dense(StageKind::Tower, &config, &model), 40);
     assert!(after < 0.6 * before, "tower {before} -> {after}");
     let folder = tempfile::tempdir().unwrap();
@@ -154,7 +154,7 @@ fn one_batch_is_learned_by_heart() {
 #[test]
 fn at_first_only_the_projector_learns_and_only_words() {
     let config = tiny(&["joint.word_steps=1"]);
-    let model = TrainedModel::new(&config).unwrap();
+    let model = TrainedModel::new(&config, &Device::Cpu).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let stage = joint(folder.path(), &config, &model);
     let mut source = stage.source();
@@ -183,13 +183,16 @@ fn a_stopped_run_goes_on_with_the_identical_next_step() {
     let folder = tempfile::tempdir().unwrap();
     let mut whole = Vec::new();
     let run = RunDir::create(&folder.path().join("whole"), &config).unwrap();
-    pipeline::train(&run, &config, &CancelFlag::default(), &mut |event| whole.push(event.clone())).unwrap();
+    pipeline::train(&run, &config, &Device::Cpu, &CancelFlag::default(), &mut |event| {
+        whole.push(event.clone());
+    })
+    .unwrap();
 
     let mut parts = Vec::new();
     let run = RunDir::create(&folder.path().join("parts"), &config).unwrap();
     for stop_at in [("tower", 2), ("camera", 1), ("joint", 3), ("never", 0)] {
         let stop = CancelFlag::default();
-        let outcome = pipeline::train(&run, &config, &stop.clone(), &mut |event| {
+        let outcome = pipeline::train(&run, &config, &Device::Cpu, &stop.clone(), &mut |event| {
             parts.push(event.clone());
             if let TrainEvent::Step { stage, step, .. } = event
                 && (stage.as_str(), *step) == stop_at
@@ -209,7 +212,7 @@ fn a_finished_run_goes_on_when_it_is_given_more_steps() {
     let run = RunDir::create(&folder.path().join("run"), &short).unwrap();
     let steps_of = |config: &TrainConfig| {
         let mut taken = Vec::new();
-        pipeline::train(&run, config, &CancelFlag::default(), &mut |event| {
+        pipeline::train(&run, config, &Device::Cpu, &CancelFlag::default(), &mut |event| {
             if let TrainEvent::Step { stage, step, .. } = event {
                 taken.push((stage.clone(), *step));
             }
@@ -230,7 +233,7 @@ fn a_validation_of_the_joint_stage_leaves_rooms_for_whoever_follows_the_run() {
     let folder = tempfile::tempdir().unwrap();
     let run = RunDir::create(&folder.path().join("run"), &config).unwrap();
     let mut told = Vec::new();
-    pipeline::train(&run, &config, &CancelFlag::default(), &mut |event| {
+    pipeline::train(&run, &config, &Device::Cpu, &CancelFlag::default(), &mut |event| {
         if let TrainEvent::Scenes(snapshot) = event {
             told.push(snapshot.clone());
         }
@@ -240,7 +243,7 @@ fn a_validation_of_the_joint_stage_leaves_rooms_for_whoever_follows_the_run() {
     follower.look().unwrap();
     assert_eq!(follower.snapshots(), [1, 2]);
     assert_eq!(told, [follower.scenes(1).unwrap(), follower.scenes(2).unwrap()]);
-    let model = TrainedModel::new(&config).unwrap().config;
+    let model = TrainedModel::new(&config, &Device::Cpu).unwrap().config;
     let tokens = model.num_frames as usize * model.token_grid().pow(2);
     for (k, room) in told[0].scenes.iter().enumerate() {
         assert_eq!(room.seed, config.validation.first_seed + k as u64);
@@ -269,7 +272,7 @@ fn a_finished_run_becomes_a_checkpoint_that_the_model_loads() {
     let config = tiny(&["tower.steps=1", "camera.steps=1", "joint.steps=1", "validation.clips=1"]);
     let folder = tempfile::tempdir().unwrap();
     let run = RunDir::create(&folder.path().join("run"), &config).unwrap();
-    pipeline::train(&run, &config, &CancelFlag::default(), &mut |_| ()).unwrap();
+    pipeline::train(&run, &config, &Device::Cpu, &CancelFlag::default(), &mut |_| ()).unwrap();
     let model = folder.path().join("model");
     loc3r::train::export::export(&run, &config, &model).unwrap();
     let loaded = loc3r::model::Loc3rModel::load(&model, &Device::Cpu).unwrap();

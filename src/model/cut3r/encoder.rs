@@ -6,9 +6,10 @@ use candle_nn::VarBuilder;
 use glam::{Mat3, Quat, Vec2, Vec3};
 
 use super::{Carry, Cut3r, Cut3rConfig, EncodedFrame, FrameHeads, camera_from_encoding};
-use crate::geometry::{AnchorFrame, CameraPose, ImageSize, Intrinsics};
+use crate::geometry::{AnchorFrame, CameraPose, Intrinsics};
 use crate::model::camera::{
-    ASSUMED_CAMERA_HEIGHT, ASSUMED_FOV, CameraEncoder, CameraInput, CameraOutput, CameraProgress, cell_colors,
+    ASSUMED_CAMERA_HEIGHT, ASSUMED_FOV, CameraEncoder, CameraInput, CameraOutput, CameraProgress, CameraStep,
+    cell_colors,
 };
 use crate::scene::CloudPoint;
 
@@ -47,7 +48,10 @@ impl CameraEncoder for Cut3r {
         for first in (0..count).step_by(ENCODER_BATCH) {
             let batch = Self::encode(self, &pixels.narrow(0, first, ENCODER_BATCH.min(count - first))?)?;
             for i in first..(first + ENCODER_BATCH).min(count) {
-                if !progress(i, count) {
+                let poses = anchored_poses(&frames);
+                let step =
+                    CameraStep { done: i, total: count, poses: &poses, intrinsics: lens(&frames, input) };
+                if !progress(step) {
                     return Ok(None);
                 }
                 let frame = EncodedFrame { tokens: batch.tokens.narrow(0, i - first, 1)?, grid: batch.grid };
@@ -94,15 +98,7 @@ fn frame_geometry(heads: &FrameHeads, image: &Tensor) -> Result<FrameGeometry> {
 
 /// Turns everything upright and puts it into the anchor space.
 fn anchored(tokens: Tensor, frames: &[FrameGeometry], input: &CameraInput<'_>) -> CameraOutput {
-    let upright = upright_rotation(frames);
-    let turned = |pose: &CameraPose| CameraPose {
-        position: upright * pose.position,
-        rotation: (upright * pose.rotation).normalize(),
-    };
-    let first = frames.first().map_or(CameraPose::IDENTITY, |frame| turned(&frame.pose));
-    let anchor = AnchorFrame::from_first_camera(&first);
-    let poses: Vec<CameraPose> =
-        frames.iter().map(|frame| anchor.anchor_pose(&turned(&frame.pose))).collect();
+    let poses = anchored_poses(frames);
     let mut points = Vec::new();
     for ((frame, pose), &index) in frames.iter().zip(&poses).zip(input.frames) {
         points.extend(frame.own_points.iter().zip(&frame.colors).map(|(&(point, confidence), &color)| {
@@ -116,14 +112,20 @@ fn anchored(tokens: Tensor, frames: &[FrameGeometry], input: &CameraInput<'_>) -
         }));
     }
     points.retain(|point| point.position.is_finite());
-    let focal = median(frames.iter().filter_map(|frame| frame.focal).collect());
-    CameraOutput {
-        tokens,
-        floor_height: floor_height(&points),
-        intrinsics: intrinsics(input.frame_size, focal),
-        poses,
-        points,
-    }
+    let intrinsics = lens(frames, input);
+    CameraOutput { tokens, floor_height: floor_height(&points), intrinsics, poses, points }
+}
+
+/// Camera-to-anchor poses, upright.
+fn anchored_poses(frames: &[FrameGeometry]) -> Vec<CameraPose> {
+    let upright = upright_rotation(frames);
+    let turned = |pose: &CameraPose| CameraPose {
+        position: upright * pose.position,
+        rotation: (upright * pose.rotation).normalize(),
+    };
+    let first = frames.first().map_or(CameraPose::IDENTITY, |frame| turned(&frame.pose));
+    let anchor = AnchorFrame::from_first_camera(&first);
+    frames.iter().map(|frame| anchor.anchor_pose(&turned(&frame.pose))).collect()
 }
 
 /// Rotation that makes the mean image-up direction +z: hand-held video is level on average.
@@ -145,10 +147,12 @@ fn floor_height(points: &[CloudPoint]) -> f32 {
     heights[(heights.len() as f32 * BELOW_FLOOR) as usize]
 }
 
-/// Square pixels on the model's input became those of the video frame; `focal` in image widths.
-fn intrinsics(size: ImageSize, focal: Option<f32>) -> Intrinsics {
+/// Square pixels on the model's input became those of the video frame.
+fn lens(frames: &[FrameGeometry], input: &CameraInput<'_>) -> Intrinsics {
+    // In image widths.
+    let focal = median(frames.iter().filter_map(|frame| frame.focal).collect());
     let fov = focal.map_or(ASSUMED_FOV, |focal| 2.0 * (0.5 / focal.max(1e-3)).atan());
-    Intrinsics::from_horizontal_fov(size, fov)
+    Intrinsics::from_horizontal_fov(input.frame_size, fov)
 }
 
 fn median(mut values: Vec<f32>) -> Option<f32> {
@@ -159,6 +163,7 @@ fn median(mut values: Vec<f32>) -> Option<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::geometry::ImageSize;
     use crate::video::FrameIndex;
     use candle_core::Device;
 

@@ -16,7 +16,7 @@ use super::pyramid::{Plane, Pyramid};
 use super::reobservation::{KeyFrame, reobservations};
 use super::view_fit::{View, camera_point, fit_view, up};
 use crate::geometry::CameraPose;
-use crate::model::camera::{ASSUMED_CAMERA_HEIGHT, CameraProgress};
+use crate::model::camera::ASSUMED_CAMERA_HEIGHT;
 use crate::model::geometry_cue::pooled_points;
 
 /// Pairs of pictures that calibrate the focal length, at most.
@@ -56,6 +56,22 @@ pub struct Footage<'a> {
     /// Width over height of the video: pictures are squashed to squares.
     pub aspect: f32,
 }
+
+/// How far a camera has been followed.
+#[derive(Debug, Clone, Copy)]
+pub struct PathStep<'a> {
+    /// Frames done.
+    pub done: usize,
+    /// Frames in all.
+    pub total: usize,
+    /// Camera-to-anchor poses of the first sampled frames, drift and all.
+    pub poses: &'a [CameraPose],
+    /// Focal lengths in picture sides.
+    pub focal: Vec2,
+}
+
+/// Told between steps; `false` stops the work.
+pub type PathProgress<'a> = &'a mut dyn FnMut(PathStep<'_>) -> bool;
 
 /// What the encoder finds out about the sampled frames of a video.
 #[derive(Debug, Clone)]
@@ -113,11 +129,7 @@ impl OdometryCamera {
     }
 
     /// Follows the camera; `None` when `progress` said stop.
-    pub fn track(
-        &self,
-        footage: &Footage<'_>,
-        progress: CameraProgress<'_>,
-    ) -> Result<Option<TrackedFrames>> {
+    pub fn track(&self, footage: &Footage<'_>, progress: PathProgress<'_>) -> Result<Option<TrackedFrames>> {
         let dense = self.head.forward(&footage.features.detach().to_dtype(DType::F32)?)?;
         let cells = FrameCells::read(&dense)?;
         // Somebody carries the camera at one height: the median is better than any single fit.
@@ -139,7 +151,9 @@ impl OdometryCamera {
         if let [first, second, ..] = &mut tracked.poses[..] {
             first.support = second.support;
         }
-        Ok(progress(sights.len(), sights.len()).then_some(tracked))
+        let poses: Vec<CameraPose> = tracked.poses.iter().map(FramePose::camera_pose).collect();
+        let (done, total) = (sights.len(), sights.len());
+        Ok(progress(PathStep { done, total, poses: &poses, focal }).then_some(tracked))
     }
 }
 
@@ -157,15 +171,16 @@ fn follow_path(
     sights: &[FrameSight],
     sampled: &[usize],
     focal: Vec2,
-    progress: CameraProgress<'_>,
+    progress: PathProgress<'_>,
 ) -> Option<Vec<Stop>> {
     let mut odometer = Odometer::new(&sights[0], focal);
     let whole = sights.last().map_or(0.0, |last| last.secs) - sights[0].secs;
     let stop_secs = STOP_SECS.max(whole / MOST_STOPS);
     let mut stops = Vec::new();
+    let mut poses = Vec::new();
     let (mut planar, mut up, mut support) = (PlanarPose::IDENTITY, sights[0].up, usize::MAX);
     for at in 0..sights.len() {
-        if !progress(at, sights.len()) {
+        if !progress(PathStep { done: at, total: sights.len(), poses: &poses, focal }) {
             return None;
         }
         if at > 0 {
@@ -174,7 +189,11 @@ fn follow_path(
             up = step.up;
             support = support.min(step.support);
         }
-        let is_sampled = sampled.contains(&at);
+        let times_sampled = sampled.iter().filter(|sampled| **sampled == at).count();
+        let is_sampled = times_sampled > 0;
+        // Short videos repeat frames.
+        poses
+            .extend(std::iter::repeat_n(frame_pose(planar, up, focal, support).camera_pose(), times_sampled));
         let is_due =
             stops.last().is_none_or(|last: &Stop| sights[at].secs - sights[last.at].secs >= stop_secs);
         if is_sampled || is_due {

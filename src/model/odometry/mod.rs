@@ -33,7 +33,7 @@ pub mod view_fit;
 use serde::{Deserialize, Serialize};
 
 pub use dense_head::{DenseConfig, DenseHead, DenseOutput};
-pub use encoder::{Footage, OdometryCamera, TrackedFrames};
+pub use encoder::{Footage, OdometryCamera, PathStep, TrackedFrames};
 
 use crate::video::FrameSpacing;
 

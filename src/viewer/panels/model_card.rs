@@ -2,6 +2,7 @@
 //! that could take its place.
 
 use bevy_egui::egui::containers::menu::MenuButton;
+use bevy_egui::egui::style::StyleModifier;
 use bevy_egui::egui::{Align, Button, Grid, Label, Layout, RichText, ScrollArea, TextStyle, Ui, vec2};
 
 use super::top_bar::stays_open;
@@ -22,7 +23,9 @@ pub(super) fn model_ui(
 ) {
     let name = model.map_or("no model", |model| model.name.as_str());
     let name = RichText::new(name).text_style(TextStyle::Small).strong();
-    let (button, _) = MenuButton::new(name).config(stays_open()).ui(ui, |ui| {
+    // Buttons of a menu look like text: right for a list of names, not for what unloads a model.
+    let config = stays_open().style(StyleModifier::default());
+    let (button, _) = MenuButton::new(name).config(config).ui(ui, |ui| {
         ui.set_width(CARD_WIDTH);
         if let Some(model) = model {
             essentials(ui, model);

@@ -36,7 +36,7 @@ pub(in crate::viewer) fn timeline_ui(ui: &mut Ui, view: TimelineView<'_>, action
     }
     let painter = ui.painter_at(rect);
     paint_track(&painter, &track);
-    paint_motion(&painter, &track, video, &view.session.cameras);
+    paint_motion(&painter, &track, video, view.session.shown_cameras());
     paint_samples(&painter, &track, video, view.session);
     paint_answer(&painter, &track, video, view.session);
     paint_cursor(&painter, &track, view.clock);

@@ -48,7 +48,9 @@ impl VideoPanel<'_> {
             );
         }
         let session = &self.conversation.0;
-        if let (Some(layout), true) = (&session.layout, self.workbench.layers.contains(Layer::VideoTokens)) {
+        if let (Some(layout), true) =
+            (session.shown_layout(), self.workbench.layers.contains(Layer::VideoTokens))
+        {
             overlay::tokens(&painter, rect, layout, frame.index, self.workbench.confidence);
         }
         let question = shown_question(session, &self.workbench);

@@ -151,12 +151,16 @@ fn rebuild_scene(
         return;
     }
     let truth = workbench.truth.scene.as_ref();
+    let seen = scene.bounds;
     if let Some(bounds) = extent(session, truth) {
         scene.bounds = bounds;
     }
+    // While a video is being read the view follows only what would leave it.
+    let stays_in_view =
+        session.layout.is_none() && seen.contains(scene.bounds.min) && seen.contains(scene.bounds.max);
     let true_floor = truth
         .and_then(|truth| truth.objects.iter().map(|object| object.bounds.bottom()).min_by(f32::total_cmp));
-    let layout_floor = session.layout.as_ref().map(|layout| layout.floor_height);
+    let layout_floor = session.shown_layout().map(|layout| layout.floor_height);
     scene.floor = layout_floor.or(true_floor).unwrap_or(-TYPICAL_CAMERA_HEIGHT);
 
     let mut geometry = Geometry::default();
@@ -167,14 +171,14 @@ fn rebuild_scene(
     if let Some(room) = subject.room() {
         layout::add_true_layout(&mut geometry, room);
     }
-    if let Some(layout) = &session.layout {
+    if let Some(layout) = session.shown_layout() {
         layout::add_layout(&mut geometry, layout, workbench.coloring);
     }
     layout::add_points(&mut geometry, &session.points);
-    cameras::add_cameras(&mut geometry, &session.cameras);
+    cameras::add_cameras(&mut geometry, session.shown_cameras());
     tracing::debug!(instances = geometry.len(), "rebuilt the 3D scene");
     picture.scene.set(geometry);
-    if before.is_none_or(|before| key.is_other_than(&before)) {
+    if before.is_none_or(|before| key.is_other_than(&before) && !stays_in_view) {
         scene.fit_pending = true;
     }
 }
@@ -186,9 +190,11 @@ fn extent(
 ) -> Option<BevBounds> {
     /// Share of the tokens left out at each side.
     const STRAY: f32 = 0.02;
-    let cameras = session.cameras.iter().map(|camera| BevPoint::from(camera.pose.position.truncate()));
+    let cameras =
+        session.shown_cameras().iter().map(|camera| BevPoint::from(camera.pose.position.truncate()));
     let rooms = truth.into_iter().flat_map(|truth| truth.rooms.iter().flatten()).copied().map(BevPoint::from);
-    let tokens = session.layout.iter().flat_map(|layout| &layout.tokens).map(|token| token.position);
+    let tokens =
+        session.shown_layout().into_iter().flat_map(|layout| &layout.tokens).map(|token| token.position);
     let (mut xs, mut ys): (Vec<f32>, Vec<f32>) =
         tokens.filter(|p| p.x.is_finite() && p.y.is_finite()).map(|p| (p.x, p.y)).unzip();
     xs.sort_by(f32::total_cmp);
@@ -218,8 +224,9 @@ fn rebuild_moving(
     }
     let session = subject.session();
     let mut geometry = Geometry::default();
-    scene.current =
-        clock.video().and_then(|video| cameras::camera_at(&session.cameras, video, clock.position_secs()));
+    scene.current = clock
+        .video()
+        .and_then(|video| cameras::camera_at(session.shown_cameras(), video, clock.position_secs()));
     if let Some(camera) = &scene.current {
         cameras::add_current_camera(&mut geometry, camera, scene.floor);
     }

@@ -157,7 +157,7 @@ impl WorldPanel<'_> {
         {
             return;
         }
-        let cameras = self.subject.session().cameras.iter();
+        let cameras = self.subject.session().shown_cameras().iter();
         let near = cameras
             .filter_map(|camera| {
                 let screen = project(view, rect.min, camera.pose.position)?;
@@ -255,7 +255,7 @@ impl WorldPanel<'_> {
         let given = workbench.placed.is_some() || estimate.is_some_and(is_given);
         let mut entries = Vec::new();
         let run = self.subject.is_run();
-        if shows(Layer::Path) && !session.cameras.is_empty() {
+        if shows(Layer::Path) && !session.shown_cameras().is_empty() {
             let text = if run { "camera, as the model is given it" } else { "camera, as the model sees it" };
             entries.push((theme::CAMERA, text));
         }
@@ -276,7 +276,7 @@ impl WorldPanel<'_> {
         if shows(Layer::TrueObjects) && truth {
             entries.push((theme::TEXT_WEAK, "true rooms and objects (outlined)"));
         }
-        let tokens = workbench.coloring == Coloring::Uncertainty && session.layout.is_some();
+        let tokens = workbench.coloring == Coloring::Uncertainty && session.shown_layout().is_some();
         legend(painter, rect, &entries, tokens);
     }
 

@@ -1,13 +1,69 @@
 //! From the device somebody asked for to a candle device, with its name. A
 //! device that is not there is an error with the reason; only `Auto` chooses.
 
-use candle_core::Device;
+use std::str::FromStr;
 
-use super::{ComputeDevice, SessionError};
+use candle_core::Device;
+use serde::{Deserialize, Serialize};
+
+/// Why a device cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the device {device} cannot be used: {reason}; {remedy}")]
+pub struct DeviceError {
+    device: String,
+    reason: String,
+    remedy: String,
+}
+
+/// The device somebody asked for. There is no fallback: a device that is not
+/// there is an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ComputeDevice {
+    /// CUDA or Metal if this build has it and a device answers, else the CPU; says which.
+    #[default]
+    Auto,
+    /// The processor.
+    Cpu,
+    /// CUDA device by number.
+    Cuda(usize),
+    /// Metal device by number.
+    Metal(usize),
+}
+
+impl std::fmt::Display for ComputeDevice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Auto => write!(f, "auto"),
+            Self::Cpu => write!(f, "cpu"),
+            Self::Cuda(number) => write!(f, "cuda:{number}"),
+            Self::Metal(number) => write!(f, "metal:{number}"),
+        }
+    }
+}
+
+impl FromStr for ComputeDevice {
+    type Err = String;
+
+    /// `auto`, `cpu`, `cuda`, `cuda:N`, `metal` or `metal:N`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, number) = text.split_once(':').unwrap_or((text, "0"));
+        match (name, number.parse(), text.contains(':')) {
+            ("auto", _, false) => Ok(Self::Auto),
+            ("cpu", _, false) => Ok(Self::Cpu),
+            ("cuda", Ok(number), _) => Ok(Self::Cuda(number)),
+            ("metal", Ok(number), _) => Ok(Self::Metal(number)),
+            _ => Err(format!("`{text}` is no device; accepted are auto, cpu, cuda, cuda:N, metal, metal:N")),
+        }
+    }
+}
 
 /// Opens `wanted`; gives the device and its name for people, which for `Auto`
 /// says why ("CPU, 8 threads (this build has no CUDA or Metal)").
-pub(super) fn choose(wanted: ComputeDevice) -> Result<(Device, String), SessionError> {
+///
+/// # Errors
+/// When the device is not there; `Auto` takes the processor then.
+pub fn choose(wanted: ComputeDevice) -> Result<(Device, String), DeviceError> {
     match wanted {
         ComputeDevice::Cpu => Ok((Device::Cpu, cpu_name())),
         ComputeDevice::Cuda(number) => cuda(number),
@@ -34,7 +90,7 @@ fn automatic() -> (Device, String) {
     (Device::Cpu, format!("{} ({because})", cpu_name()))
 }
 
-fn cuda(number: usize) -> Result<(Device, String), SessionError> {
+fn cuda(number: usize) -> Result<(Device, String), DeviceError> {
     let name = format!("CUDA {number}");
     if !cfg!(feature = "cuda") {
         return Err(missing(
@@ -49,7 +105,7 @@ fn cuda(number: usize) -> Result<(Device, String), SessionError> {
         .map_err(|error| missing(&name, &error.to_string(), remedy))
 }
 
-fn metal(number: usize) -> Result<(Device, String), SessionError> {
+fn metal(number: usize) -> Result<(Device, String), DeviceError> {
     let name = format!("Metal {number}");
     if !cfg!(feature = "metal") {
         return Err(missing(
@@ -70,15 +126,26 @@ fn cpu_name() -> String {
     }
 }
 
-fn missing(device: &str, reason: &str, remedy: &str) -> SessionError {
+fn missing(device: &str, reason: &str, remedy: &str) -> DeviceError {
     // Driver messages may span lines; ours are one sentence.
     let reason = reason.lines().next().unwrap_or_default().trim().to_owned();
-    SessionError::Device { device: device.to_owned(), reason, remedy: remedy.to_owned() }
+    DeviceError { device: device.to_owned(), reason, remedy: remedy.to_owned() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn devices_are_read_as_they_are_written() {
+        for text in ["auto", "cpu", "cuda:0", "cuda:3", "metal:1"] {
+            assert_eq!(text.parse::<ComputeDevice>().unwrap().to_string(), text);
+        }
+        assert_eq!("cuda".parse(), Ok(ComputeDevice::Cuda(0)));
+        for text in ["", "gpu", "cpu:1", "cuda:", "cuda:-1", "cuda:x"] {
+            assert!(text.parse::<ComputeDevice>().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn the_processor_is_always_there_and_says_its_threads() {
