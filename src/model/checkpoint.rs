@@ -192,10 +192,7 @@ pub fn save(
     std::fs::create_dir_all(folder).map_err(|error| write_error(folder, error.to_string()))?;
     let mut config = config.clone();
     config.tokenizer_entries = tokenizer.entries();
-    let json =
-        serde_json::to_string_pretty(&config).map_err(|error| write_error(folder, error.to_string()))?;
-    let path = folder.join(CONFIG_FILE);
-    std::fs::write(&path, json + "\n").map_err(|error| write_error(&path, error.to_string()))?;
+    write_config(folder, &config)?;
     tokenizer.save(&folder.join(TOKENIZER_FILE))?;
     let converted: HashMap<String, Tensor> = tensors
         .iter()
@@ -207,6 +204,23 @@ pub fn save(
     candle_core::safetensors::save(&converted, &partial)
         .map_err(|error| write_error(&partial, error.to_string()))?;
     std::fs::rename(&partial, &path).map_err(|error| write_error(&path, error.to_string()))
+}
+
+/// Writes the configuration of a checkpoint folder.
+pub(super) fn write_config(folder: &Path, config: &ModelConfig) -> Result<(), ModelError> {
+    let path = folder.join(CONFIG_FILE);
+    let failed = |reason: String| ModelError::Write { path: path.clone(), reason };
+    let json = serde_json::to_string_pretty(config).map_err(|error| failed(error.to_string()))?;
+    std::fs::write(&path, json + "\n").map_err(|error| failed(error.to_string()))
+}
+
+/// Refuses a folder that holds a checkpoint: nothing is written over.
+pub(super) fn check_new(folder: &Path) -> Result<(), ModelError> {
+    if folder.join(CONFIG_FILE).exists() || folder.join(WEIGHTS_FILE).exists() {
+        let reason = "it holds a checkpoint already".to_owned();
+        return Err(ModelError::Write { path: folder.to_owned(), reason });
+    }
+    Ok(())
 }
 
 /// The weight files of a folder, or a GGUF file, with the configuration that fits them; no

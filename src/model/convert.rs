@@ -11,7 +11,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::{Dtype, View};
 
-use super::checkpoint::{CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE, open, read_tokenizer};
+use super::checkpoint::{TOKENIZER_FILE, WEIGHTS_FILE, check_new, open, read_tokenizer, write_config};
 use super::published::is_ignored;
 use super::weight_files::{Place, WeightFiles};
 use super::{ModelError, NumberType};
@@ -41,9 +41,7 @@ pub fn convert(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Converted, ModelError> {
     let write_error = |reason: String| ModelError::Write { path: to.to_owned(), reason };
-    if to.join(CONFIG_FILE).exists() || to.join(WEIGHTS_FILE).exists() {
-        return Err(write_error("it holds a checkpoint already".to_owned()));
-    }
+    check_new(to)?;
     let (files, mut config) = open(from)?;
     let tokenizer = read_tokenizer(from, &files, &config)?;
     config.tokenizer_entries = tokenizer.entries();
@@ -75,8 +73,7 @@ pub fn convert(
     let path = to.join(WEIGHTS_FILE);
     fs::rename(&partial, &path).map_err(|error| write_error(error.to_string()))?;
     tokenizer.save(&to.join(TOKENIZER_FILE))?;
-    let json = serde_json::to_string_pretty(&config).map_err(|error| write_error(error.to_string()))?;
-    fs::write(to.join(CONFIG_FILE), json + "\n").map_err(|error| write_error(error.to_string()))?;
+    write_config(to, &config)?;
     read_back(&files, &used, to, dtype)?;
     let bytes = fs::metadata(&path).map_err(|error| write_error(error.to_string()))?.len();
     Ok(Converted { tensors: used.len(), left_out: unused.len(), bytes })

@@ -18,7 +18,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use safetensors::tensor::{Dtype, View};
 
-use super::checkpoint::{CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE};
+use super::checkpoint::{TOKENIZER_FILE, WEIGHTS_FILE, check_new, write_config};
 use super::network::{CAMERA_PREFIX, fnv1a};
 use super::tokenizer::TextTokenizer;
 use super::{ModelConfig, ModelError, Network, camera};
@@ -56,9 +56,7 @@ pub fn write_random(
 ) -> std::result::Result<RandomCheckpoint, ModelError> {
     config.validate().map_err(|reason| ModelError::Config { path: config.name.clone().into(), reason })?;
     let failed = |reason: String| ModelError::Write { path: to.to_owned(), reason };
-    if to.join(CONFIG_FILE).exists() || to.join(WEIGHTS_FILE).exists() {
-        return Err(failed("it holds a checkpoint already".to_owned()));
-    }
+    check_new(to)?;
     let census = Census::default();
     let root = VarBuilder::from_backend(Box::new(census.clone()), DType::F32, Device::Cpu);
     Network::new(config, &root)?;
@@ -71,7 +69,6 @@ pub fn write_random(
     let mut config = config.clone();
     NOTICE.clone_into(&mut config.notice);
     config.tokenizer_entries = tokenizer.entries();
-    let json = serde_json::to_string_pretty(&config).map_err(|error| failed(error.to_string()))?;
     let total = wanted.len();
     let (done, progress) = (Cell::new(0), RefCell::new(progress));
     let tensors = wanted.iter().map(|(name, (shape, init))| {
@@ -84,7 +81,7 @@ pub fn write_random(
     let (path, partial) = (to.join(WEIGHTS_FILE), to.join(format!("{WEIGHTS_FILE}.partial")));
     safetensors::serialize_to_file(tensors, None, &partial).map_err(|error| failed(error.to_string()))?;
     std::fs::rename(&partial, &path).map_err(|error| failed(error.to_string()))?;
-    std::fs::write(to.join(CONFIG_FILE), json + "\n").map_err(|error| failed(error.to_string()))?;
+    write_config(to, &config)?;
     let bytes = std::fs::metadata(&path).map_err(|error| failed(error.to_string()))?.len();
     let parameters = wanted.values().map(|(shape, _)| shape.elem_count() as u64).sum();
     Ok(RandomCheckpoint { tensors: total, parameters, bytes })

@@ -252,8 +252,15 @@ impl SessionState {
         self.with_question(request, |asked| asked.failure = Some(text.clone()));
         self.status = Some(StatusMessage { severity, text });
         self.activity = Activity::Idle;
-        self.so_far = SoFar::default();
-        self.scene_revision += 1;
+        self.give_up_so_far();
+    }
+
+    /// Drops what is incomplete. A question that ends badly does not touch the scene.
+    fn give_up_so_far(&mut self) {
+        let SoFar { cameras, layout } = std::mem::take(&mut self.so_far);
+        if !cameras.is_empty() || layout.is_some() {
+            self.scene_revision += 1;
+        }
     }
 
     fn crash(&mut self, message: String) {
@@ -264,8 +271,7 @@ impl SessionState {
             }
         });
         self.model = None;
-        self.so_far = SoFar::default();
-        self.scene_revision += 1;
+        self.give_up_so_far();
         self.activity = Activity::Idle;
         self.status = Some(StatusMessage { severity: Severity::Crash, text: message });
     }
@@ -462,6 +468,15 @@ mod tests {
             let given_up = after(&format!("{growing} {end}"));
             assert!(given_up.shown_layout().is_none(), "{end}");
             assert!(given_up.scene_revision > state.scene_revision, "{end}");
+        }
+    }
+
+    #[test]
+    fn a_question_that_ends_badly_leaves_the_scene_alone() {
+        let opened = "start:1 model:1 start:2 video:2 cameras:2 layout:2 ask:3";
+        let before = after(opened).scene_revision;
+        for end in ["cancelled:3", "failed:3", "crash"] {
+            assert_eq!(after(&format!("{opened} {end}")).scene_revision, before, "{end}");
         }
     }
 
