@@ -13,7 +13,6 @@ use super::camera::{
 };
 use super::config::ModelConfig;
 use super::exchange::{Clip, Query, Reply, ReplyStep, VideoStep};
-use super::footage::{Footage, check_clip};
 use super::generation::generate;
 use super::geometry_cue::{cue_codes, pooled_points};
 use super::heads::Heads;
@@ -26,11 +25,12 @@ use super::qwen2::{HiddenStates, KvCache, PassOptions};
 use super::random_weights::{NOTICE, stand_in_tokenizer};
 use super::sequence::{TokenSequence, VisualLayout};
 use super::tokenizer::TextTokenizer;
-use super::{ModelError, Network, camera, checkpoint, preprocess};
+use super::watched::{self, Watched};
+use super::{ModelError, Network, camera, checkpoint};
 use crate::geometry::{CameraPose, ImageSize, Intrinsics, Orientation};
 use crate::qa::SituationEstimate;
 use crate::scene::{CameraEstimate, Layout, PointCloud};
-use crate::video::{FrameIndex, FrameSpacing, VideoInfo};
+use crate::video::{Frame, FrameIndex, FrameSpacing, VideoInfo};
 
 /// Rows of one prefill step: bounds the memory of attention and the wait for a cancel.
 pub const PREFILL_CHUNK: usize = 512;
@@ -212,41 +212,86 @@ impl Loc3rModel {
         clip: &Clip,
         observer: &mut dyn FnMut(VideoStep<'_>) -> ControlFlow<()>,
     ) -> Result<Perception, ModelError> {
-        check_clip(clip)?;
-        let side = self.config.vision.image_size as u32;
-        let sight_size = ImageSize::new(side, side);
-        let footage = Footage::of(clip);
-        let images: Vec<(&[u8], ImageSize)> =
-            footage.frames.iter().map(|frame| (&*frame.rgb, frame.size)).collect();
-        let images = preprocess::squares(&images, side, self.config.frame_fit);
-        let pixels = preprocess::pixels(&images, sight_size, self.dtype, &self.device)?;
-        let frames: Vec<FrameIndex> = clip.frames.iter().map(|frame| frame.index).collect();
+        let mut watched = Watched::of(&clip.info);
+        let frames = watched::in_order(clip);
+        let total = frames.len();
+        for frame in frames {
+            if self.watch(&mut watched, frame.clone())? {
+                proceed(observer(VideoStep::Vision { done: watched.seen(), total }))?;
+            }
+        }
+        let sampled: Vec<FrameIndex> = clip.frames.iter().map(|frame| frame.index).collect();
+        self.perceive_watched(watched, &sampled, observer)
+    }
 
-        let features = self.run_vision(&pixels, observer)?;
+    /// Takes the next of a video's frames, which come in rising order, each once. Where enough
+    /// have come the vision tower looks at them: true then.
+    ///
+    /// # Errors
+    /// [`ModelError::Clip`] when the frame is not what it says.
+    pub fn watch(&self, watched: &mut Watched, frame: Frame) -> Result<bool, ModelError> {
+        let enough = watched.take(frame)?;
+        if enough {
+            self.look(watched)?;
+        }
+        Ok(enough)
+    }
+
+    /// What the model sees of the `sampled` ones among the frames that it watched: row-major
+    /// RGB, one after the other.
+    ///
+    /// # Errors
+    /// [`ModelError::Clip`] when one of them was not watched.
+    pub fn sight(&self, watched: &mut Watched, sampled: &[FrameIndex]) -> Result<Vec<u8>, ModelError> {
+        self.look(watched)?;
+        watched.pictures(sampled)
+    }
+
+    /// [`Self::perceive`] of frames that were watched as they came, F of which are `sampled`.
+    ///
+    /// # Errors
+    /// See [`Self::encode_video`].
+    pub fn perceive_watched(
+        &self,
+        mut watched: Watched,
+        sampled: &[FrameIndex],
+        observer: &mut dyn FnMut(VideoStep<'_>) -> ControlFlow<()>,
+    ) -> Result<Perception, ModelError> {
+        let sight_rgb = self.sight(&mut watched, sampled)?;
+        proceed(observer(VideoStep::Vision { done: watched.seen(), total: watched.seen() }))?;
+        let followed = watched.followed(sampled, self.spacing().is_some())?;
         let input = CameraInput {
-            features: &features,
-            pixels: &pixels,
-            secs: &footage.secs(),
-            frame_size: clip.info.size,
-            frames: &frames,
-            sampled: &footage.sampled,
+            features: &followed.features,
+            pixels: &followed.pixels,
+            secs: &followed.secs,
+            frame_size: watched.info().size,
+            frames: sampled,
+            sampled: &followed.sampled,
         };
         let camera = self.run_camera(&input, observer)?;
-        let seen: Vec<u32> = footage.sampled.iter().map(|&at| at as u32).collect();
-        let features = features.index_select(&Tensor::from_vec(seen, frames.len(), &self.device)?, 0)?;
+        let seen: Vec<u32> = followed.sampled.iter().map(|&at| at as u32).collect();
+        let features =
+            followed.features.index_select(&Tensor::from_vec(seen, sampled.len(), &self.device)?, 0)?;
         let strangeness = match &self.network.familiarity {
             Some(familiarity) => Some(familiarity.strangeness(&features)?),
             None => None,
         };
+        let side = self.config.vision.image_size as u32;
         Ok(Perception {
-            secs: clip.frames.iter().map(|frame| frame.pts_secs).collect(),
-            sight_rgb: footage.sampled.iter().flat_map(|&at| &images[at]).copied().collect(),
-            sight_size,
-            frames,
+            secs: followed.sampled.iter().map(|&at| followed.secs[at]).collect(),
+            sight_rgb,
+            sight_size: ImageSize::new(side, side),
+            frames: sampled.to_vec(),
             features,
             camera,
             strangeness,
         })
+    }
+
+    /// Runs the vision tower over the frames that wait for it.
+    fn look(&self, watched: &mut Watched) -> Result<(), ModelError> {
+        let numbers = (self.dtype, &self.device);
+        Ok(watched.pass(&self.config, &self.network.vision, numbers)?)
     }
 
     /// Runs the language model over what the encoders made of a clip. `token_points`: see
@@ -368,17 +413,6 @@ impl Loc3rModel {
             prefill_ms,
             generate_ms: started.elapsed().as_secs_f64() * 1e3,
         })
-    }
-
-    /// (F, 3, S, S) to (F, N, D), a few frames at a time.
-    fn run_vision(
-        &self,
-        pixels: &Tensor,
-        observer: &mut dyn FnMut(VideoStep<'_>) -> ControlFlow<()>,
-    ) -> Result<Tensor, ModelError> {
-        let total = pixels.dim(0)?;
-        let progress = &mut |done| observer(VideoStep::Vision { done, total });
-        self.network.vision.forward_in_chunks(pixels, progress)?.ok_or(ModelError::Cancelled)
     }
 
     fn run_camera(

@@ -16,7 +16,6 @@ pub mod device;
 mod exchange;
 pub mod familiarity;
 pub mod feature_cache;
-mod footage;
 pub mod generation;
 pub mod geometry_cue;
 mod gguf;
@@ -43,6 +42,7 @@ pub mod random_weights;
 pub mod sequence;
 pub mod siglip;
 pub mod tokenizer;
+mod watched;
 mod weight_files;
 
 use std::path::PathBuf;
@@ -55,6 +55,7 @@ pub use network::{Network, SeededVariables};
 pub use number_type::NumberType;
 pub use perception::Perception;
 pub use tokenizer::TextTokenizer;
+pub use watched::Watched;
 
 /// What can go wrong with a model; messages name the file and a remedy.
 #[derive(Debug, thiserror::Error)]

@@ -12,8 +12,8 @@ use crate::geometry::ImageSize;
 use crate::model::feature_cache::{self, CacheKey};
 use crate::model::sequence::VisualLayout;
 use crate::model::{
-    Clip, FeatureCache, Loc3rModel, ModelError, Perception, Query, Reply, ReplyStep, VideoEncoding,
-    VideoStep, checkpoint, device, preprocess,
+    FeatureCache, Loc3rModel, ModelError, Perception, Query, Reply, ReplyStep, VideoEncoding, VideoStep,
+    Watched, checkpoint, device,
 };
 use crate::scene::Layout;
 use crate::video::{Frame, FrameIndex, FrameSpacing, VideoInfo};
@@ -42,23 +42,21 @@ pub(super) trait Engine {
     /// How closely it follows a video between these frames; `None` when not at all.
     fn spacing(&self) -> Option<FrameSpacing>;
 
-    /// Frames between the sampled ones, no larger than needed.
-    fn shrunk(&self, frames: Vec<Frame>) -> Vec<Frame>;
-
     /// Looks whether it has seen these frames before; if so, what it saw of them. They need
     /// not be read then.
     fn recall(&mut self, look: &Look<'_>) -> Option<ModelSight>;
 
-    /// What it will see of a clip.
-    fn sight(&self, clip: &Clip) -> ModelSight;
+    /// Looks at the next of the wanted frames, the first of a look after [`Self::recall`].
+    fn watch(&mut self, look: &Look<'_>, frame: Frame) -> Result<(), SessionError>;
 
-    /// Reads a clip, or what was just recalled, and keeps it as the open video; gives the layout.
-    fn encode(
-        &mut self,
-        info: &VideoInfo,
-        clip: Option<&Clip>,
-        observe: VideoObserver<'_>,
-    ) -> Result<Layout, SessionError>;
+    /// What it sees of the sampled ones among the frames that it watched.
+    fn sight(&mut self, look: &Look<'_>) -> Result<ModelSight, SessionError>;
+
+    /// Forgets what it watched.
+    fn look_away(&mut self);
+
+    /// Makes what it watched, or just recalled, the open video; gives the layout.
+    fn encode(&mut self, look: &Look<'_>, observe: VideoObserver<'_>) -> Result<Layout, SessionError>;
 
     /// Answers about the open video.
     fn ask(&mut self, query: &Query, observe: ReplyObserver<'_>) -> Result<Reply, SessionError>;
@@ -104,7 +102,8 @@ pub(super) fn load(
         card: model_card(folder),
     };
     let memory = cache.map(|cache| Memory { cache, fingerprint: None, look: None });
-    Ok((Box::new(Network { model, folder: folder.to_owned(), frames, video: None, memory }), info))
+    let folder = folder.to_owned();
+    Ok((Box::new(Network { model, folder, frames, watched: None, video: None, memory }), info))
 }
 
 /// The README of a checkpoint folder; a model without one is none the worse.
@@ -118,6 +117,7 @@ struct Network {
     model: Loc3rModel,
     folder: PathBuf,
     frames: NonZeroU32,
+    watched: Option<Watched>,
     video: Option<VideoEncoding>,
     memory: Option<Memory>,
 }
@@ -168,19 +168,8 @@ impl Engine for Network {
         self.model.spacing()
     }
 
-    fn shrunk(&self, frames: Vec<Frame>) -> Vec<Frame> {
-        let config = self.model.config();
-        let side = config.vision.image_size as u32;
-        let images: Vec<(&[u8], ImageSize)> = frames.iter().map(|frame| (&*frame.rgb, frame.size)).collect();
-        let squares = preprocess::squares(&images, side, config.frame_fit);
-        frames
-            .into_iter()
-            .zip(squares)
-            .map(|(frame, rgb)| Frame { size: ImageSize::new(side, side), rgb: rgb.into(), ..frame })
-            .collect()
-    }
-
     fn recall(&mut self, look: &Look<'_>) -> Option<ModelSight> {
+        self.look_away();
         let fingerprint = match &self.memory.as_ref()?.fingerprint {
             Some(known) => Ok(known.clone()),
             None => checkpoint::files(&self.folder)
@@ -204,36 +193,37 @@ impl Engine for Network {
         known.map(|(frames, rgb)| self.sight_of(frames, rgb))
     }
 
-    fn sight(&self, clip: &Clip) -> ModelSight {
-        let config = self.model.config();
-        let side = config.vision.image_size as u32;
-        let images: Vec<(&[u8], ImageSize)> =
-            clip.frames.iter().map(|frame| (&*frame.rgb, frame.size)).collect();
-        let frames = clip.frames.iter().map(|frame| frame.index).collect();
-        self.sight_of(frames, preprocess::squares(&images, side, config.frame_fit).concat())
+    fn watch(&mut self, look: &Look<'_>, frame: Frame) -> Result<(), SessionError> {
+        let watched = self.watched.get_or_insert_with(|| Watched::of(look.info));
+        self.model.watch(watched, frame)?;
+        Ok(())
     }
 
-    fn encode(
-        &mut self,
-        info: &VideoInfo,
-        clip: Option<&Clip>,
-        observe: VideoObserver<'_>,
-    ) -> Result<Layout, SessionError> {
+    fn sight(&mut self, look: &Look<'_>) -> Result<ModelSight, SessionError> {
+        let watched = self.watched.as_mut().ok_or(SessionError::NoVideo)?;
+        let rgb = self.model.sight(watched, look.sampled)?;
+        Ok(self.sight_of(look.sampled.to_vec(), rgb))
+    }
+
+    fn look_away(&mut self) {
+        self.watched = None;
+    }
+
+    fn encode(&mut self, look: &Look<'_>, observe: VideoObserver<'_>) -> Result<Layout, SessionError> {
         let recalled = self.memory.as_mut().and_then(|memory| memory.look.as_mut()?.1.take());
-        let perception = match (clip, recalled) {
-            (Some(clip), _) => {
-                let perception = self.model.perceive(clip, observe)?;
-                if let Err(problem) = self.remember(info, &perception)
+        let perception = match self.watched.take() {
+            Some(watched) => {
+                let perception = self.model.perceive_watched(watched, look.sampled, observe)?;
+                if let Err(problem) = self.remember(look.info, &perception)
                     && observe(VideoStep::Warning(&problem)).is_break()
                 {
                     return Err(ModelError::Cancelled.into());
                 }
                 perception
             }
-            (None, recalled) => recalled.ok_or(SessionError::NoVideo)?,
+            None => recalled.ok_or(SessionError::NoVideo)?,
         };
-        let token_points = clip.and_then(|clip| clip.token_points.as_deref());
-        let video = self.model.encode(&perception, info, token_points, observe)?;
+        let video = self.model.encode(&perception, look.info, None, observe)?;
         let layout = video.layout.clone();
         self.video = Some(video);
         Ok(layout)

@@ -28,7 +28,8 @@ pub enum Stage {
     Generate,
 }
 
-/// Milliseconds per stage; 0 for a stage that did not run (cached).
+/// Milliseconds per stage; 0 for a stage that did not run (cached). Frames are decoded while
+/// the vision tower looks at those before: `decode` is the wait for them.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the fields are the stages")]
 pub struct Timing {

@@ -169,15 +169,16 @@ mod tests {
     use crate::geometry::{
         BevPoint, BevSigma, CameraPose, ImageSize, Intrinsics, Orientation, OrientationHistogram,
     };
-    use crate::model::{Clip, ModelError, Query, Reply, ReplyStep, VideoStep};
+    use crate::model::{ModelError, Query, Reply, ReplyStep, VideoStep};
     use crate::qa::{Question, QuestionKind, Situation, SituationEstimate};
     use crate::scene::{CameraEstimate, Layout, LayoutToken, PointCloud};
     use crate::session::engine::{Engine, Look, ReplyObserver, VideoObserver};
     use crate::session::{Activity, ComputeDevice, ModelInfo, ModelSight, SessionState, Stage};
-    use crate::video::{Frame, FrameIndex, FrameSpacing, VideoInfo};
+    use crate::video::{Frame, FrameIndex, FrameSpacing};
 
     /// Plays a part: the question's text says what happens.
     struct Actor {
+        watched: usize,
         has_video: bool,
         positions: f32,
     }
@@ -216,30 +217,32 @@ mod tests {
             Some(FrameSpacing { longest_secs: 0.1, most_frames: 6 })
         }
 
-        fn shrunk(&self, frames: Vec<Frame>) -> Vec<Frame> {
-            frames
+        fn watch(&mut self, look: &Look<'_>, frame: Frame) -> Result<(), SessionError> {
+            assert_eq!(frame.index, look.wanted[self.watched]);
+            self.watched += 1;
+            Ok(())
         }
 
-        fn sight(&self, clip: &Clip) -> ModelSight {
-            ModelSight {
-                frames: clip.frames.iter().map(|frame| frame.index).collect(),
+        fn sight(&mut self, look: &Look<'_>) -> Result<ModelSight, SessionError> {
+            assert_eq!(self.watched, look.wanted.len());
+            Ok(ModelSight {
+                frames: look.sampled.to_vec(),
                 size: ImageSize::new(1, 1),
-                rgb: vec![0; 3 * clip.frames.len()],
+                rgb: vec![0; 3 * look.sampled.len()],
                 tokens_per_frame: 1,
                 prefix_tokens: 3,
-            }
+            })
+        }
+
+        fn look_away(&mut self) {
+            self.watched = 0;
         }
 
         fn recall(&mut self, _look: &Look<'_>) -> Option<ModelSight> {
             None
         }
 
-        fn encode(
-            &mut self,
-            _info: &VideoInfo,
-            _clip: Option<&Clip>,
-            observe: VideoObserver<'_>,
-        ) -> Result<Layout, SessionError> {
+        fn encode(&mut self, _look: &Look<'_>, observe: VideoObserver<'_>) -> Result<Layout, SessionError> {
             let points = PointCloud::default();
             let (camera, layout) = (camera(), first_tokens());
             for step in [
@@ -254,6 +257,7 @@ mod tests {
                     return Err(cancelled());
                 }
             }
+            self.look_away();
             self.has_video = true;
             Ok(Layout::default())
         }
@@ -331,7 +335,7 @@ mod tests {
                 notice: String::new(),
                 card: String::new(),
             };
-            Ok((Box::new(Actor { has_video: false, positions }), info))
+            Ok((Box::new(Actor { watched: 0, has_video: false, positions }), info))
         };
         let folder = tempfile::tempdir().unwrap();
         for number in 0..3 {

@@ -12,14 +12,11 @@ use super::{
     AnswerDone, Compute, ModelSight, RequestId, SessionError, SessionEvent, SessionRequest, Stage, Timing,
     TokenCounts,
 };
-use crate::model::{Clip, Query, ReplyStep, VideoStep};
+use crate::model::{Query, ReplyStep, VideoStep};
 use crate::qa::{Question, Situation, SituationEstimate};
 use crate::scene::{CameraEstimate, Layout};
-use crate::video::{FrameIndex, FrameSampling, FrameSource, VideoInfo, frames_to_read};
+use crate::video::{FrameIndex, FrameReader, FrameSampling, VideoInfo, frames_to_read};
 use crate::worker::WorkerSide;
-
-/// Full-size frames held at a time while the frames between the sampled ones are read.
-const SHRUNK_AT_ONCE: usize = 8;
 
 /// Longest answer in tokens; answers of the field are phrases.
 const MAX_NEW_TOKENS: usize = 64;
@@ -216,29 +213,22 @@ impl Job<'_> {
 
     fn open(&mut self, path: &Path, loaded: Option<&mut Loaded>) -> Result<(), SessionError> {
         let Loaded { engine, folder } = loaded.ok_or(SessionError::NoModel)?;
-        let mut source = crate::video::open(path)?;
-        source.read_in_order();
-        let mut info = source.info().clone();
+        let reader = FrameReader::open(path)?;
+        let mut info = reader.info().clone();
         let sampled = FrameSampling::Uniform { frames: engine.frames() }.indices(&info);
         let wanted = frames_to_read(engine.spacing(), &info.pts_secs, &sampled);
         if engine.spacing().is_some() {
             info.warnings.extend(far_apart(&info, &wanted));
         }
         let look = Look { info: &info, sampled: &sampled, wanted: &wanted };
-        let (clip, sight) = if let Some(sight) = engine.recall(&look) {
-            (None, sight)
-        } else {
-            let Some(clip) = self.read_clip(source.as_mut(), &look, engine.as_ref())? else {
-                self.stopped();
-                return Ok(());
-            };
-            let sight = engine.sight(&clip);
-            (Some(clip), sight)
+        let Some(sight) = self.sight(&reader, &look, engine.as_mut())? else {
+            self.tell(SessionEvent::Cancelled { request: self.request });
+            return Ok(());
         };
         engine.close_video();
         self.tell_opened(&info, sight);
         let mut reading = Reading { finite: true, encoded_frames: 0, told: (0, 0) };
-        let layout = engine.encode(&info, clip.as_ref(), &mut |step| self.watch(step, &mut reading));
+        let layout = engine.encode(&look, &mut |step| self.watch(step, &mut reading));
         if !reading.finite {
             return Err(SessionError::NotFinite { what: "camera pose", folder: folder.clone() });
         }
@@ -296,43 +286,46 @@ impl Job<'_> {
         self.flow()
     }
 
-    /// The end of a request that was cancelled between frames.
-    fn stopped(&self) {
-        self.tell(SessionEvent::Cancelled { request: self.request });
-    }
-
     fn tell_opened(&self, info: &VideoInfo, sight: ModelSight) {
         self.tell(SessionEvent::VideoOpened { request: self.request, info: info.clone(), sight });
     }
 
-    /// The sampled frames, and those between them that are wanted; `None` when cancelled.
-    /// Every frame is decoded once.
-    fn read_clip(
+    /// What the engine sees, from memory or from the video; `None` when cancelled.
+    fn sight(
         &mut self,
-        source: &mut dyn FrameSource,
-        &Look { info, sampled, wanted }: &Look<'_>,
-        engine: &dyn Engine,
-    ) -> Result<Option<Clip>, SessionError> {
-        let frames = Vec::with_capacity(sampled.len());
-        let mut clip = Clip { info: info.clone(), frames, between: Vec::new(), token_points: None };
-        let mut waiting = Vec::with_capacity(SHRUNK_AT_ONCE);
-        for (done, &index) in wanted.iter().enumerate() {
-            let Some(frame) = source.frame_unless(index, &mut || self.is_cancelled())? else {
-                return Ok(None);
-            };
-            match sampled.iter().filter(|sampled| **sampled == index).count() {
-                0 => waiting.push(frame),
-                // Short videos repeat frames.
-                times => clip.frames.extend(std::iter::repeat_n(frame, times)),
-            }
-            if waiting.len() == SHRUNK_AT_ONCE || done + 1 == wanted.len() {
-                clip.between.extend(engine.shrunk(std::mem::take(&mut waiting)));
-            }
-            if self.step(Stage::DecodeFrames, done + 1, wanted.len()).is_break() {
-                return Ok(None);
-            }
+        reader: &FrameReader,
+        look: &Look<'_>,
+        engine: &mut dyn Engine,
+    ) -> Result<Option<ModelSight>, SessionError> {
+        if let Some(sight) = engine.recall(look) {
+            return Ok(Some(sight));
         }
-        Ok(Some(clip))
+        let read = self.read(reader, look, engine);
+        if !matches!(read, Ok(Some(_))) {
+            engine.look_away();
+        }
+        read
+    }
+
+    /// Shows the engine all wanted frames while the next ones are decoded; `None` when cancelled.
+    fn read(
+        &mut self,
+        reader: &FrameReader,
+        look: &Look<'_>,
+        engine: &mut dyn Engine,
+    ) -> Result<Option<ModelSight>, SessionError> {
+        reader.read(look.wanted.to_vec())?;
+        for done in 1..=look.wanted.len() {
+            let Some(frame) = reader.next(&mut || self.is_cancelled())? else { return Ok(None) };
+            if self.step(Stage::DecodeFrames, done, look.wanted.len()).is_break() {
+                return Ok(None);
+            }
+            engine.watch(look, frame)?;
+            self.clock.lap(Stage::Vision);
+        }
+        let sight = engine.sight(look)?;
+        self.clock.lap(Stage::Vision);
+        Ok(Some(sight))
     }
 
     fn ask(

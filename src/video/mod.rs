@@ -3,7 +3,8 @@
 //! "Frame i" is the i-th frame in presentation order, always. Everything that
 //! reads pictures goes through [`FrameSource`]: [`open`] gives one for a video
 //! file or a folder of images, [`MemorySource`] for frames that are in memory.
-//! [`VideoPlayer`] does the decoding on its own thread for interactive use.
+//! [`VideoPlayer`] does the decoding on its own thread for interactive use, [`FrameReader`]
+//! for reading from the first frame to the last.
 
 #[cfg(feature = "ffmpeg")]
 mod cache;
@@ -20,6 +21,7 @@ mod no_decoder;
 #[cfg(feature = "ffmpeg")]
 mod packet_index;
 mod player;
+mod reader;
 mod sampling;
 #[cfg(feature = "ffmpeg")]
 mod video_stream;
@@ -42,6 +44,7 @@ pub use memory::MemorySource;
 #[cfg(not(feature = "ffmpeg"))]
 pub use no_decoder::{VideoWriter, WriterSettings};
 pub use player::{PlayerCommand, PlayerEvent, VideoPlayer};
+pub use reader::FrameReader;
 pub use sampling::{FrameSampling, FrameSpacing, frames_to_read};
 
 /// Largest accepted side of a picture in pixels. A frame of 4096 x 4096 takes 50 MB

@@ -16,8 +16,8 @@ use loc3r::model::odometry::OdometryConfig;
 use loc3r::model::qwen2::{KvCache, PassOptions};
 use loc3r::model::sequence::VisualLayout;
 use loc3r::model::{
-    Clip, Loc3rModel, ModelError, Network, Query, Reply, ReplyStep, SeededVariables, TextTokenizer,
-    VideoEncoding, VideoStep, checkpoint,
+    Clip, Loc3rModel, ModelError, Network, Perception, Query, Reply, ReplyStep, SeededVariables,
+    TextTokenizer, VideoEncoding, VideoStep, Watched, checkpoint,
 };
 use loc3r::qa::Situation;
 use loc3r::video::{Frame, FrameIndex, VideoInfo};
@@ -184,6 +184,48 @@ fn questions_in_any_order_reply_like_a_cold_run_and_videos_never_mix() {
             assert_eq!(ask(&model, &videos[video], &questions[question]), cold[video][question]);
         }
     }
+}
+
+#[test]
+fn frames_watched_as_they_come_are_perceived_as_a_clip_is() {
+    let clip = clip(1);
+    // A short video repeats frames.
+    let repeated = [0, 0, 2, 3].map(|k: usize| clip.frames[k].clone());
+    let short = Clip { frames: repeated.to_vec(), ..clip.clone() };
+    // One camera encoder follows the video between the frames, the other model has none.
+    let cases = [(full_config(), clip.clone()), (full_config(), short.clone()), (ModelConfig::tiny(), short)];
+    for (config, clip) in cases {
+        let model = Loc3rModel::random(&config, 3, &DEVICE).unwrap();
+        let perceived = model.perceive(&clip, &mut |_| ControlFlow::Continue(())).unwrap();
+        let sampled: Vec<FrameIndex> = clip.frames.iter().map(|frame| frame.index).collect();
+        let mut watched = Watched::of(&clip.info);
+        let mut once = clip.frames.clone();
+        once.dedup();
+        for frame in once {
+            model.watch(&mut watched, frame).unwrap();
+        }
+        assert_eq!(model.sight(&mut watched, &sampled).unwrap(), perceived.sight_rgb);
+        assert!(model.sight(&mut watched, &[FrameIndex(99)]).unwrap_err().to_string().contains("frame 99"));
+        let again = model.perceive_watched(watched, &sampled, &mut |_| ControlFlow::Continue(())).unwrap();
+        let numbers = |perception: &Perception| perception.features.flatten_all().unwrap().to_vec1::<f32>();
+        assert_eq!(numbers(&again).unwrap(), numbers(&perceived).unwrap());
+        assert_eq!((&again.frames, &again.secs), (&sampled, &perceived.secs));
+        assert_eq!(again.features.dim(0).unwrap(), clip.frames.len());
+        assert!(again.camera.is_none_or(|camera| camera.poses.len() == clip.frames.len()));
+    }
+}
+
+#[test]
+fn frames_out_of_order_or_of_the_wrong_size_are_refused() {
+    let model = Loc3rModel::random(&full_config(), 3, &DEVICE).unwrap();
+    let clip = clip(1);
+    let mut watched = Watched::of(&clip.info);
+    model.watch(&mut watched, clip.frames[1].clone()).unwrap();
+    let late = model.watch(&mut watched, clip.frames[0].clone()).unwrap_err().to_string();
+    assert!(late.contains("too late"), "{late}");
+    let cut = Frame { rgb: vec![0; 5].into(), ..clip.frames[2].clone() };
+    let cut = model.watch(&mut watched, cut).unwrap_err().to_string();
+    assert!(cut.contains("5 bytes"), "{cut}");
 }
 
 #[test]
