@@ -202,20 +202,13 @@ mod tests {
     use crate::qa::LabeledQuestion;
 
     fn question(text: &str, key: AnswerKey, choices: &[&str]) -> SynthQuestion {
-        SynthQuestion {
-            labeled: LabeledQuestion {
-                question: Question {
-                    kind: QuestionKind::of_sqa3d(text),
-                    text: text.to_owned(),
-                    situation_text: None,
-                    choices: choices.iter().map(|choice| (*choice).to_owned()).collect(),
-                },
-                key,
-                situation: None,
-            },
-            alternative_situations: Vec::new(),
-            mentions: Vec::new(),
-        }
+        let question = Question {
+            kind: QuestionKind::of_sqa3d(text),
+            text: text.to_owned(),
+            situation_text: None,
+            choices: choices.iter().map(|choice| (*choice).to_owned()).collect(),
+        };
+        LabeledQuestion { question, key, situation: None }.into()
     }
 
     fn text_key(text: &str) -> AnswerKey {

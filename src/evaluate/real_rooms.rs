@@ -112,7 +112,7 @@ pub fn real_clip(room: &RealRoom, index: u64, options: &ClipOptions) -> Result<B
         .map(|(situation, question)| {
             let mut labeled = question.clone();
             labeled.situation = Some(situation.pose.situation(glam::Vec3::ZERO, &anchor));
-            SynthQuestion { labeled, alternative_situations: Vec::new(), mentions: Vec::new() }
+            labeled.into()
         })
         .collect();
     let tier = if room.objects.len() > SPARSE { Tier::ClutteredRoom } else { Tier::SparseRoom };
@@ -197,7 +197,7 @@ mod tests {
         let mut known = room();
         known.situations[0].questions[0].question.text = "What is the table on?".to_owned();
         let labeled = known.situations[0].questions[0].clone();
-        let generated = [SynthQuestion { labeled, alternative_situations: Vec::new(), mentions: Vec::new() }];
+        let generated = [labeled.into()];
         let unknown = Unknown::of(&[room()], &generated);
         assert_eq!(unknown.words.into_iter().collect::<Vec<_>>(), ["pomegranate"]);
         assert_eq!(unknown.categories.into_iter().collect::<Vec<_>>(), ["guitar"]);

@@ -364,7 +364,7 @@ impl ModelConfig {
         Self {
             name: "loc3r-mini".to_owned(),
             vision: SiglipConfig::small(128, 16, 192, 6, 4),
-            language: Qwen2Config::small(2048, 192, 6, 4, 1024),
+            language: Qwen2Config::small(2048, 192, 8, 4, 1024),
             num_frames: 32,
             ..Self::tiny()
         }

@@ -118,6 +118,16 @@ pub struct SynthQuestion {
     /// Objects named in the situation text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mentions: Vec<Mention>,
+    /// Objects named in the question itself; nouns that mean several are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asked_about: Vec<Mention>,
+}
+
+impl From<LabeledQuestion> for SynthQuestion {
+    /// The question alone, nothing in its text marked.
+    fn from(labeled: LabeledQuestion) -> Self {
+        Self { labeled, alternative_situations: Vec::new(), mentions: Vec::new(), asked_about: Vec::new() }
+    }
 }
 
 /// What can go wrong with generated scenes; every message names the file and a remedy.

@@ -192,6 +192,10 @@ pub struct JointWeights {
     /// The way from the person to what they look at, read off `<Ori>` (not in the paper).
     #[serde(default)]
     pub gaze: f64,
+    /// Where the things that a question names lie as the person sees them, read off their
+    /// nouns (not in the paper).
+    #[serde(default)]
+    pub egocentric: f64,
     /// Where the fronts of objects face, read off nouns and vision tokens (not in the paper).
     #[serde(default)]
     pub front: f64,

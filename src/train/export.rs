@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 
 use super::joint_stage::TRAINING_ONLY_PREFIX;
-use super::pipeline::TrainedModel;
+use super::pipeline::{TrainedModel, sample_maker};
 use super::words::tokenizer_of;
-use super::{RunDir, StageKind, TrainConfig, TrainError, familiarity};
+use super::{RunDir, StageKind, TrainConfig, TrainError, calibration, familiarity};
 use crate::model::network::FAMILIARITY_PREFIX;
 use crate::model::{ModelConfig, checkpoint};
 
@@ -32,6 +32,10 @@ pub fn export(run: &RunDir, config: &TrainConfig, folder: &Path) -> Result<PathB
         .filter(|name| !name.starts_with(TRAINING_ONLY_PREFIX))
         .filter_map(|name| all.remove(&name).map(|tensor| (name, tensor)))
         .collect();
+    let factor = calibration::fit(config, &model, sample_maker(run, config, &model)?)?;
+    if let Some(bias) = tensors.get_mut(calibration::POSITION_BIAS) {
+        *bias = calibration::rescaled(bias, factor)?;
+    }
     let (familiarity, mean, whitening) = familiarity::fit(config, &model)?;
     tensors.insert(format!("{FAMILIARITY_PREFIX}.mean"), mean);
     tensors.insert(format!("{FAMILIARITY_PREFIX}.whitening"), whitening);

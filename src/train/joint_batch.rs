@@ -14,9 +14,11 @@ use super::TrainError;
 use super::config::{CameraSource, CueSource, JointConfig};
 use super::feed::BatchSource;
 use super::joint_sample::{JointSample, Suffix, noisy_poses};
-use super::pointing::Pointer;
+use super::pointing::{POINTING_HEADS, Pointer};
 use super::pool::ClipPool;
-use super::referring::{Referrer, gaze, nouns_of_answer, nouns_of_orientation, nouns_of_position};
+use super::referring::{
+    Referrer, asked, egocentric, gaze, nouns_of_answer, nouns_of_orientation, nouns_of_position,
+};
 use crate::geometry::BevPoint;
 use crate::model::geometry_cue::cue_codes;
 use crate::model::odometry::pose_code::pose_code;
@@ -50,8 +52,19 @@ pub struct JointBatch {
     pub rows: SuffixRows,
     /// Nouns whose object is seen, clip after clip.
     pub pointers: Vec<Pointer>,
-    /// Situation tokens and answer rows with the nouns they mean, clip after clip.
-    pub referrers: Vec<Referrer>,
+    /// Rows that are told where to look.
+    pub referrers: Referrers,
+}
+
+/// Rows with the rows of the same question that they are told to look at, clip after clip.
+#[derive(Debug, Clone, Default)]
+pub struct Referrers {
+    /// Situation tokens and the nouns they mean.
+    pub situations: Vec<Referrer>,
+    /// Nouns of the question itself and the situation tokens.
+    pub nouns: Vec<Referrer>,
+    /// Rows before the answer and the nouns of the question.
+    pub answers: Vec<Referrer>,
 }
 
 /// Rows of the flattened suffixes (S) that carry a target, with the targets.
@@ -69,6 +82,9 @@ pub struct SuffixRows {
     pub gaze: Vec<(u32, BevPoint)>,
     /// Rows of nouns and the places they name.
     pub mentions: Vec<(u32, BevPoint)>,
+    /// Rows of nouns in questions and the places they name: right of and ahead of the
+    /// person, metres.
+    pub egocentric: Vec<(u32, BevPoint)>,
     /// Rows of nouns and unit vectors along the fronts of what they name.
     pub fronts: Vec<(u32, BevPoint)>,
 }
@@ -193,21 +209,22 @@ fn pointers(samples: &[Arc<JointSample>], chosen: &[&Suffix], copies: usize, len
     pointers
 }
 
-/// The situation tokens and answer rows of `chosen` with the nouns they mean.
-fn referrers(chosen: &[&Suffix], copies: usize, length: usize) -> Vec<Referrer> {
-    let mut referrers = Vec::new();
+/// Who looks at what in `chosen`, `copies` questions a clip padded to `length`.
+fn referrers(chosen: &[&Suffix], copies: usize, length: usize) -> Referrers {
+    let mut referrers = Referrers::default();
     for (k, suffix) in chosen.iter().enumerate() {
-        let clip = k / copies.max(1);
-        for (at, nouns) in [
-            (suffix.position, nouns_of_position(suffix)),
-            (suffix.orientation, nouns_of_orientation(suffix)),
-            (suffix.answer.saturating_sub(1), nouns_of_answer(suffix)),
-        ] {
-            if nouns.iter().any(Option::is_some) {
-                let nouns = nouns.map(|noun| noun.map(|noun| noun as u32));
-                referrers.push(Referrer { row: (k * length + at) as u32, clip, nouns });
-            }
+        let referrer = |at: usize, meant: [Option<usize>; POINTING_HEADS]| {
+            let meant = meant.map(|at| at.map(|at| at as u32));
+            let row = (k * length + at) as u32;
+            meant.iter().any(Option::is_some).then_some(Referrer { row, clip: k / copies.max(1), meant })
+        };
+        referrers.situations.extend(referrer(suffix.position, nouns_of_position(suffix)));
+        referrers.situations.extend(referrer(suffix.orientation, nouns_of_orientation(suffix)));
+        if suffix.situation.is_some() {
+            let person = [Some(suffix.position), Some(suffix.orientation)];
+            referrers.nouns.extend(asked(suffix).filter_map(|mention| referrer(mention.token, person)));
         }
+        referrers.answers.extend(referrer(suffix.answer.saturating_sub(1), nouns_of_answer(suffix)));
     }
     referrers
 }
@@ -258,6 +275,11 @@ fn suffix_rows(suffixes: &[&Suffix], device: &Device) -> candle_core::Result<(Te
             let heading = f64::from(situation.orientation.radians());
             rows.orientation.push(((first + suffix.orientation) as u32, heading));
             rows.gaze.push(((first + suffix.orientation) as u32, gaze(suffix, &situation)));
+            rows.egocentric.extend(
+                asked(suffix).map(|mention| {
+                    ((first + mention.token) as u32, egocentric(&situation, mention.position))
+                }),
+            );
         }
         rows.fronts.extend(suffix.mentions.iter().filter_map(|mention| {
             let front = mention.front?.direction();

@@ -1,6 +1,8 @@
 //! One clip as the joint stage uses it: the frozen tower's features, camera poses,
 //! layout targets and tokenised questions. Made once per clip, used several times.
 
+use std::ops::Range;
+
 use candle_core::Tensor;
 use glam::{Vec2, Vec3};
 
@@ -186,18 +188,23 @@ impl SampleMaker {
 }
 
 /// Where the text behind the video names an object: the byte behind the noun, and the
-/// object's number. In the situation that is known; elsewhere a category name counts that
-/// means one object only.
+/// object's number. In a situation and its question that is known; elsewhere a category
+/// name counts that means one object only.
 fn named(tail: &str, question: &SynthQuestion, alone: &[(String, usize)]) -> Vec<(usize, usize)> {
-    let situation = question.labeled.question.situation_text.as_deref().map(str::trim);
-    let start = situation.and_then(|text| Some((tail.find(text)?, text.len())));
-    let told = start.map_or(0..0, |(start, length)| start..start + length);
-    let mentions = question.mentions.iter().filter(|_| start.is_some());
-    let mut named: Vec<(usize, usize)> =
-        mentions.map(|mention| (told.start + mention.end, mention.object.0 as usize)).collect();
+    let asked = &question.labeled.question;
+    let situation = asked.situation_text.as_deref().map(str::trim);
+    let mut named: Vec<(usize, usize)> = Vec::new();
+    let mut taken: Vec<Range<usize>> = Vec::new();
+    for (text, mentions) in
+        [(situation, &question.mentions), (Some(asked.text.as_str()), &question.asked_about)]
+    {
+        if let Some((text, start)) = text.and_then(|text| Some((text, tail.find(text)?))) {
+            named.extend(mentions.iter().map(|mention| (start + mention.end, mention.object.0 as usize)));
+            taken.extend((!mentions.is_empty()).then(|| start..start + text.len()));
+        }
+    }
     let mut longest_first: Vec<&(String, usize)> = alone.iter().collect();
     longest_first.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
-    let mut taken = vec![told];
     for (name, object) in longest_first {
         for (at, _) in tail.match_indices(name.as_str()) {
             let end = at + name.len();
@@ -313,7 +320,7 @@ mod tests {
         };
         let labeled = LabeledQuestion { question, key: AnswerKey::Choice(0), situation: None };
         let mention = Mention { start: 13, end: 18, object: ObjectId(7) };
-        let question = SynthQuestion { labeled, alternative_situations: Vec::new(), mentions: vec![mention] };
+        let question = SynthQuestion { mentions: vec![mention], ..labeled.into() };
         let tail = "I sit at the table. Is the table near the coffee table or the tables?";
         let alone = [("table".to_owned(), 1), ("coffee table".to_owned(), 2)];
         let found = named(tail, &question, &alone);
@@ -326,6 +333,21 @@ mod tests {
                 ("I sit at the table. Is the table", 1),
             ]
         );
+    }
+
+    #[test]
+    fn nouns_that_a_question_marks_are_taken_as_they_are() {
+        let question = Question {
+            kind: QuestionKind::Is,
+            text: "Is the couch behind the table?".to_owned(),
+            situation_text: None,
+            choices: Vec::new(),
+        };
+        let labeled = LabeledQuestion { question, key: AnswerKey::Choice(0), situation: None };
+        let mention = Mention { start: 7, end: 12, object: ObjectId(3) };
+        let question = SynthQuestion { asked_about: vec![mention], ..labeled.into() };
+        let found = named("Go. Is the couch behind the table?", &question, &[("table".to_owned(), 1)]);
+        assert_eq!(found, [(16, 3)]);
     }
 
     #[test]

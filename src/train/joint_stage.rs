@@ -10,6 +10,7 @@
 //! what nouns should attend to ([`super::pointing`]), and `<Pos>` and `<Ori>` which nouns
 //! they mean ([`super::referring`]).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use candle_core::{D, DType, Device, Tensor, Var};
@@ -26,7 +27,7 @@ use super::joint_scenes::{HeadReadings, ShownRooms, pick};
 use super::loss::{GaussianNll, OrientationLoss, cross_entropy};
 use super::pointing::{pointed, pointing_loss, pointing_scores, wanted_attention};
 use super::pool::{ClipPool, PoolRule};
-use super::referring::wanted_nouns;
+use super::referring::{Referrer, wanted_rows};
 use super::scenes::MOST_SCENES;
 use super::stage::{Stage, StepLoss, Validated};
 use super::{StageKind, TrainError, Variables};
@@ -53,6 +54,7 @@ pub struct JointStage {
     mention_head: Linear,
     early_head: Linear,
     gaze_head: Linear,
+    egocentric_head: Linear,
     front_head: Linear,
     early_front_head: Linear,
     words: WordTable,
@@ -70,15 +72,22 @@ pub struct JointOutput {
     pub early: Tensor,
     /// Final rows of the questions, flattened to (S, h).
     pub rows: Tensor,
-    /// Rows after the mention layer, (S, h).
-    pub middle: Tensor,
-    /// Rows that enter the pointing layer, (S, h).
-    pub entering: Tensor,
+    /// Rows of the questions that enter the layers which training looks at, (S, h), by layer.
+    entering: BTreeMap<usize, Tensor>,
     /// Keys and values of all layers over the rows before each question and its own,
     /// (B K, G, P + L, d).
     pub cache: KvCache,
     /// Which of those rows are patch tokens.
     pub patches: Vec<u32>,
+}
+
+impl JointOutput {
+    /// Rows of the questions that enter `layer` (counted from 0), (S, h).
+    fn entering(&self, layer: usize) -> candle_core::Result<&Tensor> {
+        self.entering.get(&layer).ok_or_else(|| {
+            candle_core::Error::Msg(format!("the rows that enter layer {layer} were not kept"))
+        })
+    }
 }
 
 impl JointStage {
@@ -105,6 +114,7 @@ impl JointStage {
             mention_head: linear(width, 4, true, &own.pp("mention"))?,
             early_head: linear(width, 4, true, &own.pp("early_layout"))?,
             gaze_head: linear(width, 4, true, &own.pp("gaze"))?,
+            egocentric_head: linear(width, 4, true, &own.pp("egocentric"))?,
             front_head: linear(width, 4, true, &own.pp("front"))?,
             early_front_head: linear(width, 4, true, &own.pp("early_front"))?,
             head_ids,
@@ -114,6 +124,13 @@ impl JointStage {
 
     fn device(&self) -> &Device {
         self.maker.network.device()
+    }
+
+    /// The last two layers, counted from 0: in the first the nouns of a question look at the
+    /// person, in the second answers look at these nouns.
+    fn last_layers(&self) -> [usize; 2] {
+        let layers = self.maker.model.language.num_hidden_layers;
+        [layers.saturating_sub(2), layers.saturating_sub(1)]
     }
 
     /// Runs videos and questions through the network.
@@ -132,7 +149,10 @@ impl JointStage {
         let head = network.language.embed(&head)?.broadcast_left(clips)?.squeeze(1)?;
         let mut cache = KvCache::new();
         let prefix = Tensor::cat(&[head, visual], 1)?;
-        let taps = [self.config.joint.pointing_layer(), self.config.joint.mention_layer];
+        let joint = &self.config.joint;
+        let [asking, answering] = self.last_layers();
+        let taps = BTreeSet::from([joint.pointing_layer(), joint.mention_layer, asking, answering]);
+        let taps: Vec<usize> = taps.into_iter().collect();
         let options = PassOptions { taps: &taps, ..PassOptions::default() };
         let hidden = network.language.forward_with(&prefix, &mut cache, options)?;
         let start = self.head_ids.len() as u32;
@@ -140,15 +160,16 @@ impl JointStage {
         let chosen = Tensor::new(patches.as_slice(), self.device())?;
         let of_patches = |rows: &Tensor| rows.index_select(&chosen, 1);
         let layout = network.heads.layout(&of_patches(network.head_rows(&hidden))?)?;
-        let early = of_patches(hidden.tapped.first().unwrap_or(&prefix))?;
+        let early = taps.iter().position(|tap| *tap == joint.pointing_layer());
+        let early = of_patches(early.and_then(|tap| hidden.tapped.get(tap)).unwrap_or(&prefix))?;
 
         let mut cache = cache.expand(batch.copies)?;
         let suffix = network.language.embed(&batch.ids)?; // (B K, L, h)
         let hidden = network.language.forward_with(&suffix, &mut cache, options)?;
         let rows = network.head_rows(&hidden).flatten(0, 1)?;
-        let middle = hidden.tapped.last().unwrap_or(&hidden.unnormed).flatten(0, 1)?;
-        let entering = hidden.tapped.first().unwrap_or(&suffix).flatten(0, 1)?;
-        Ok(JointOutput { vision: pooled, layout, early, rows, middle, entering, cache, patches })
+        let entering = taps.iter().zip(&hidden.tapped).map(|(layer, rows)| Ok((*layer, rows.flatten(0, 1)?)));
+        let entering = entering.collect::<candle_core::Result<_>>()?;
+        Ok(JointOutput { vision: pooled, layout, early, rows, entering, cache, patches })
     }
 
     /// Scores of the pointing heads (H, n, P + L) of all nouns and what their attention
@@ -160,7 +181,7 @@ impl JointStage {
     ) -> candle_core::Result<Option<(Tensor, Tensor)>> {
         let at: Vec<RowOfClip> = batch.pointers.iter().map(|noun| (noun.row, noun.clip)).collect();
         let layer = self.config.joint.pointing_layer();
-        let Some(scores) = self.attention_scores(layer, &output.entering, &at, (batch, output))? else {
+        let Some(scores) = self.attention_scores(layer, &at, (batch, output))? else {
             return Ok(None);
         };
         let wanted =
@@ -168,35 +189,35 @@ impl JointStage {
         Ok(Some((scores, wanted)))
     }
 
-    /// The same of `<Pos>`, `<Ori>` and answer rows in the layer behind: what their attention should be
-    /// is (H, n, P + L).
+    /// How far the attention of `referrers` in `layer` is from what they mean; `None` without
+    /// referrers.
     fn referring(
         &self,
-        batch: &JointBatch,
-        output: &JointOutput,
-    ) -> candle_core::Result<Option<(Tensor, Tensor)>> {
-        let at: Vec<RowOfClip> = batch.referrers.iter().map(|token| (token.row, token.clip)).collect();
-        let layer = self.config.joint.mention_layer;
-        let Some(scores) = self.attention_scores(layer, &output.middle, &at, (batch, output))? else {
+        referrers: &[Referrer],
+        layer: usize,
+        sides: (&JointBatch, &JointOutput),
+    ) -> candle_core::Result<Option<Tensor>> {
+        let at: Vec<RowOfClip> = referrers.iter().map(|token| (token.row, token.clip)).collect();
+        let Some(scores) = self.attention_scores(layer, &at, sides)? else {
             return Ok(None);
         };
         let rows = scores.dim(D::Minus1)?;
-        let wanted = wanted_nouns(&batch.referrers, rows - batch.ids.dim(1)?, rows, self.device())?;
-        Ok(Some((scores, wanted)))
+        let wanted = wanted_rows(referrers, rows - sides.0.ids.dim(1)?, rows, self.device())?;
+        pointing_loss(&scores, &wanted).map(Some)
     }
 
-    /// Scores of the heads that are told where to look, (H, n, P + L), in `layer`, which the
-    /// rows (S, h) enter, of those rows that `at` names; `None` when it names none.
+    /// Scores of the heads that are told where to look, (H, n, P + L), in `layer`, of the rows
+    /// that `at` names; `None` when it names none.
     fn attention_scores(
         &self,
         layer: usize,
-        rows: &Tensor,
         at: &[RowOfClip],
         (batch, output): (&JointBatch, &JointOutput),
     ) -> candle_core::Result<Option<Tensor>> {
         let Some((keys, _)) = output.cache.layer(layer) else {
             candle_core::bail!("the decoder has no layer {layer}")
         };
+        let rows = output.entering(layer)?;
         let length = batch.ids.dim(1)?;
         let prefix = keys.dim(2)? - length;
         let mut scores = Vec::new();
@@ -231,7 +252,8 @@ impl JointStage {
         if nouns.is_empty() {
             return Ok(early);
         }
-        let found = read_place(&self.front_head, &pick(&output.middle, nouns)?)?;
+        let middle = output.entering(self.config.joint.mention_layer)?;
+        let found = read_place(&self.front_head, &pick(middle, nouns)?)?;
         early + nll.mean(&found.mean, &found.raw, &points(nouns, self.device())?)?
     }
 
@@ -282,7 +304,8 @@ impl JointStage {
             }
         }
         if !rows.mentions.is_empty() && weights.mention > 0.0 {
-            let found = read_place(&self.mention_head, &pick(&output.middle, &rows.mentions)?)?;
+            let middle = output.entering(self.config.joint.mention_layer)?;
+            let found = read_place(&self.mention_head, &pick(middle, &rows.mentions)?)?;
             let target = points(&rows.mentions, self.device())?;
             terms.push(("mention", nll.mean(&found.mean, &found.raw, &target)?, weights.mention));
         }
@@ -294,10 +317,23 @@ impl JointStage {
         {
             terms.push(("pointing", pointing_loss(&scores, &wanted)?, weights.pointing));
         }
-        if weights.referring > 0.0
-            && let Some((scores, wanted)) = self.referring(batch, &output)?
-        {
-            terms.push(("referring", pointing_loss(&scores, &wanted)?, weights.referring));
+        if weights.egocentric > 0.0 && !rows.egocentric.is_empty() {
+            let late = output.entering(self.last_layers()[1])?;
+            let seen = read_place(&self.egocentric_head, &pick(late, &rows.egocentric)?)?;
+            let target = points(&rows.egocentric, self.device())?;
+            terms.push(("egocentric", nll.mean(&seen.mean, &seen.raw, &target)?, weights.egocentric));
+        }
+        if weights.referring > 0.0 {
+            let [asking, answering] = self.last_layers();
+            for (name, referrers, layer) in [
+                ("referring", &batch.referrers.situations, self.config.joint.mention_layer),
+                ("asking", &batch.referrers.nouns, asking),
+                ("answering", &batch.referrers.answers, answering),
+            ] {
+                if let Some(loss) = self.referring(referrers, layer, (batch, &output))? {
+                    terms.push((name, loss, weights.referring));
+                }
+            }
         }
         Ok(terms)
     }
@@ -355,7 +391,8 @@ impl JointStage {
                 scenes.extend(shown.scenes(samples, chunk * CHUNK, &batch, heads, &readings)?);
             }
             if !rows.mentions.is_empty() {
-                let found = read_place(&self.mention_head, &pick(&output.middle, &rows.mentions)?)?;
+                let middle = output.entering(self.config.joint.mention_layer)?;
+                let found = read_place(&self.mention_head, &pick(middle, &rows.mentions)?)?;
                 figures.add_mentions(&found.mean, rows)?;
             }
         }

@@ -7,6 +7,7 @@
 //! that was stopped goes on with the identical next step.
 
 pub mod alignment;
+pub mod calibration;
 pub mod clip;
 pub mod config;
 pub mod curve;

@@ -1,11 +1,12 @@
-//! `<Pos>`, `<Ori>` and answers that know which nouns they mean.
+//! `<Pos>`, `<Ori>`, nouns and answers that know what they refer to.
 //!
 //! Not part of Loc3R-VLM. In the layer behind the one that reads nouns, some attention
 //! heads are told which noun says where the person is and which what they look at, and
 //! `<Ori>` is asked for the way from the one to the other. A heading follows from two
 //! places; a decoder that is told the heading only has to find both, and that they are
-//! to be subtracted, at once, and does not. In the same layer the row that an answer is
-//! read from looks at what the question names: its colour, its place.
+//! to be subtracted, at once, and does not. In the same way the nouns of a question look at
+//! `<Pos>` and `<Ori>` in the last layer but one and are then asked where their thing lies as
+//! the person sees it; in the last layer, the row that an answer is read from looks at them.
 //!
 //! Shapes: H heads, n rows that are told, R rows that they could see.
 
@@ -24,20 +25,26 @@ const IN_SIGHT: f32 = 0.04;
 /// Length of the way for those who look at nothing that is named, metres.
 const NOWHERE: f32 = 1.0;
 
-/// A row with the nouns it means.
+/// A row with the rows it means.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Referrer {
     /// Its row among all rows of the questions.
     pub row: u32,
     /// Clip of the batch.
     pub clip: usize,
-    /// For every head that is told, the noun's last token in the same question.
-    pub nouns: [Option<u32>; POINTING_HEADS],
+    /// For every head that is told, the token of the same question that it should look at;
+    /// of nouns the last one.
+    pub meant: [Option<u32>; POINTING_HEADS],
 }
 
 /// The nouns before the situation tokens: those of the situation text.
 fn told(suffix: &Suffix) -> impl Iterator<Item = &MentionTarget> {
     suffix.mentions.iter().filter(|mention| mention.token < suffix.position)
+}
+
+/// The nouns behind the situation tokens: those of the question itself.
+pub fn asked(suffix: &Suffix) -> impl Iterator<Item = &MentionTarget> {
+    suffix.mentions.iter().filter(|mention| mention.token > suffix.orientation)
 }
 
 /// The noun that says where the person is: texts begin with it.
@@ -75,8 +82,8 @@ pub fn nouns_of_orientation(suffix: &Suffix) -> [Option<usize>; POINTING_HEADS] 
 /// What the row before the answer should attend to: the first and the last of the things
 /// that the question names.
 pub fn nouns_of_answer(suffix: &Suffix) -> [Option<usize>; POINTING_HEADS] {
-    let asked = suffix.mentions.iter().map(|mention| mention.token).filter(|&at| at > suffix.orientation);
-    [asked.clone().min(), asked.max()]
+    let tokens = || asked(suffix).map(|mention| mention.token);
+    [tokens().min(), tokens().max()]
 }
 
 /// The way from the person to what they look at, or one metre ahead, bev axes.
@@ -87,9 +94,16 @@ pub fn gaze(suffix: &Suffix, situation: &Situation) -> BevPoint {
     BevPoint::new(way.x, way.y)
 }
 
+/// `place` as the person in `situation` sees it: x to their right, y ahead, metres.
+pub fn egocentric(situation: &Situation, place: BevPoint) -> BevPoint {
+    let ahead = situation.orientation.direction();
+    let way = Vec2::new(place.x - situation.position.x, place.y - situation.position.y);
+    BevPoint::new(way.perp_dot(ahead), way.dot(ahead))
+}
+
 /// What the attention of `referrers` over `rows` rows, `prefix` of which come before the
-/// question, should be, (H, n, rows); nothing where no noun is meant.
-pub fn wanted_nouns(
+/// question, should be, (H, n, rows); nothing where no token is meant.
+pub fn wanted_rows(
     referrers: &[Referrer],
     prefix: usize,
     rows: usize,
@@ -98,7 +112,7 @@ pub fn wanted_nouns(
     let mut wanted = vec![0f32; POINTING_HEADS * referrers.len() * rows];
     for (head, of_head) in wanted.chunks_mut((referrers.len() * rows).max(1)).enumerate() {
         for (referrer, wanted) in referrers.iter().zip(of_head.chunks_mut(rows.max(1))) {
-            if let Some(slot) = referrer.nouns[head].and_then(|noun| wanted.get_mut(prefix + noun as usize)) {
+            if let Some(slot) = referrer.meant[head].and_then(|at| wanted.get_mut(prefix + at as usize)) {
                 *slot = 1.0;
             }
         }
@@ -148,6 +162,19 @@ mod tests {
     }
 
     #[test]
+    fn a_thing_ahead_and_to_the_right_has_positive_coordinates() {
+        let situation = suffix(Vec::new(), 0.0).situation.unwrap();
+        let ahead = situation.orientation.direction();
+        // Clockwise from above.
+        let right = Vec2::new(ahead.y, -ahead.x);
+        let place = Vec2::new(1.0, 1.0) + ahead * 3.0 + right * 2.0;
+        let seen = egocentric(&situation, BevPoint::new(place.x, place.y));
+        assert!((seen.x - 2.0).abs() < 1e-5 && (seen.y - 3.0).abs() < 1e-5, "{seen:?}");
+        let bearing = crate::qa::Bearing::of(&situation, BevPoint::new(place.x, place.y));
+        assert!(bearing.angle < 0.0, "right is clockwise: {bearing:?}");
+    }
+
+    #[test]
     fn a_back_turned_to_a_thing_looks_one_metre_the_other_way() {
         let ahead = Orientation::from_degrees(90.0).direction();
         let suffix = suffix(vec![mention(3, 1.0 - 2.0 * ahead.x, 1.0 - 2.0 * ahead.y)], 90.0);
@@ -161,8 +188,8 @@ mod tests {
         let far = suffix(vec![mention(3, 6.0, 1.0)], 137.0);
         assert_eq!(nouns_of_position(&far), [None, None]);
         assert_eq!(nouns_of_answer(&far), [None, None]);
-        let referrers = [Referrer { row: 9, clip: 0, nouns: [Some(1), None] }];
-        let wanted = wanted_nouns(&referrers, 2, 5, &Device::Cpu).unwrap().to_vec3::<f32>().unwrap();
+        let referrers = [Referrer { row: 9, clip: 0, meant: [Some(1), None] }];
+        let wanted = wanted_rows(&referrers, 2, 5, &Device::Cpu).unwrap().to_vec3::<f32>().unwrap();
         assert_eq!(wanted, [[[0.0, 0.0, 0.0, 1.0, 0.0]], [[0.0; 5]]]);
     }
 }

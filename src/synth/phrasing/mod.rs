@@ -52,6 +52,35 @@ impl Referent {
     }
 }
 
+/// What a question calls a thing.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Noun {
+    /// What stands before it ("grey"), may be empty.
+    pub(super) adjective: String,
+    /// The noun ("sofa", "chairs").
+    pub(super) words: String,
+    /// The object meant; `None` when it means several or none.
+    pub(super) object: Option<ObjectId>,
+}
+
+impl Noun {
+    /// `words` for an object.
+    pub(super) fn of(words: String, object: &SceneObject) -> Self {
+        Self { adjective: String::new(), words, object: Some(object.id) }
+    }
+
+    /// `words` that mean no single object.
+    pub(super) fn of_nothing(words: &str) -> Self {
+        Self { adjective: String::new(), words: words.to_owned(), object: None }
+    }
+}
+
+impl From<Referent> for Noun {
+    fn from(referent: Referent) -> Self {
+        Self { adjective: referent.adjective, words: referent.noun, object: Some(referent.id) }
+    }
+}
+
 /// Whether `noun` could be used for `object`: "chair" also fits an office chair.
 pub(super) fn noun_fits(noun: &str, object: &SceneObject) -> bool {
     let fits = |name: &str| name == noun || name.to_lowercase().ends_with(&noun.to_lowercase());
@@ -168,6 +197,24 @@ impl Text {
     /// Starts with `words`.
     pub(super) fn new(words: &str) -> Self {
         Self { words: words.to_owned(), mentions: Vec::new() }
+    }
+
+    /// `template` with `nouns` in the place of its "{}".
+    pub(super) fn filled(template: &str, nouns: &[Noun]) -> Self {
+        let mut parts = template.split("{}");
+        let mut text = Self::new(parts.next().unwrap_or_default());
+        for (noun, words) in nouns.iter().zip(parts) {
+            if !noun.adjective.is_empty() {
+                text.words.push_str(&noun.adjective);
+                text.words.push(' ');
+            }
+            let start = text.words.len();
+            text.words.push_str(&noun.words);
+            let end = text.words.len();
+            text.mentions.extend(noun.object.map(|object| Mention { start, end, object }));
+            text.words.push_str(words);
+        }
+        text
     }
 
     /// Appends words, after a blank unless they start with punctuation.

@@ -22,6 +22,7 @@ pub use scene::QuestionScene;
 pub(super) use scene::{Pose, area};
 pub use visibility::generate_questions;
 
+use super::phrasing::Text;
 use super::{SynthQuestion, situations};
 use crate::qa::{AnswerKey, LabeledQuestion, Question, QuestionKind};
 
@@ -74,13 +75,13 @@ pub fn questions_about(
             continue;
         };
         let view = situated::View::new(scene, &situation);
-        let mut asked: Vec<(String, AnswerKey)> = Vec::new();
+        let mut asked: Vec<situated::Asked> = Vec::new();
         for _ in 0..options.questions_per_situation * PATIENCE {
             if asked.len() == options.questions_per_situation {
                 break;
             }
             match situated::ask(&view, rng) {
-                Some(new) if asked.iter().all(|(text, _)| *text != new.0) => asked.push(new),
+                Some(new) if asked.iter().all(|(text, _)| text.words != new.0.words) => asked.push(new),
                 _ => {}
             }
         }
@@ -95,7 +96,7 @@ pub fn questions_about(
 fn situated_question(
     scene: &QuestionScene<'_>,
     situation: &situations::WordedSituation,
-    text: String,
+    text: Text,
     key: AnswerKey,
 ) -> SynthQuestion {
     let [first, others @ ..] = situation.texts.as_slice() else {
@@ -104,8 +105,8 @@ fn situated_question(
     SynthQuestion {
         labeled: LabeledQuestion {
             question: Question {
-                kind: QuestionKind::of_sqa3d(&text),
-                text,
+                kind: QuestionKind::of_sqa3d(&text.words),
+                text: text.words,
                 situation_text: Some(first.words.clone()),
                 choices: Vec::new(),
             },
@@ -114,6 +115,7 @@ fn situated_question(
         },
         alternative_situations: others.iter().map(|text| text.words.clone()).collect(),
         mentions: first.mentions.clone(),
+        asked_about: text.mentions,
     }
 }
 
@@ -144,11 +146,7 @@ fn room_questions(scene: &QuestionScene<'_>, wanted: usize, rng: &mut ChaCha8Rng
             if questions.iter().any(|old| old.labeled.question.text == labeled.question.text) {
                 continue;
             }
-            questions.push(SynthQuestion {
-                labeled,
-                alternative_situations: Vec::new(),
-                mentions: Vec::new(),
-            });
+            questions.push(labeled.into());
         }
     }
     questions

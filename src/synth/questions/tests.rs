@@ -109,14 +109,21 @@ fn every_family_and_type_occurs() {
 #[test]
 fn mentions_point_at_the_noun_of_the_object() {
     let objects = studio();
+    let mut asked_about = 0;
     for question in studio_questions() {
-        let Some(text) = &question.labeled.question.situation_text else { continue };
-        for mention in &question.mentions {
-            let noun = &text[mention.start..mention.end];
-            let object = objects.iter().find(|o| o.id == mention.object).unwrap();
-            assert!(crate::synth::phrasing::noun_fits(noun, object), "{noun} for {object:?} in {text}");
+        let Question { text: asked, situation_text, .. } = &question.labeled.question;
+        let Some(told) = situation_text else { continue };
+        for (text, mentions) in [(told, &question.mentions), (asked, &question.asked_about)] {
+            for mention in mentions {
+                let noun = &text[mention.start..mention.end];
+                let object = objects.iter().find(|o| o.id == mention.object).unwrap();
+                let fits = |noun: &str| crate::synth::phrasing::noun_fits(noun, object);
+                assert!(fits(noun) || fits(noun.trim_end_matches('s')), "{noun} for {object:?} in {text}");
+            }
         }
+        asked_about += question.asked_about.len();
     }
+    assert!(asked_about > 20, "{asked_about} things are asked about");
 }
 
 #[test]

@@ -6,9 +6,9 @@ use rand::Rng as _;
 use rand::seq::IndexedRandom as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Asked, View, count_key, key, left_or_right, random_side, side_key, side_words, yes_no};
+use super::{Asked, View, asked, count_key, key, left_or_right, random_side, side_key, side_words, yes_no};
 use crate::qa::{AnswerKey, Side};
-use crate::synth::phrasing::{article, is_seat, noun_fits, number_word, plural};
+use crate::synth::phrasing::{Noun, article, is_seat, noun_fits, number_word, plural};
 use crate::synth::questions::coin;
 
 /// Farther by this much is certainly farther, metres.
@@ -65,7 +65,7 @@ fn what_is_there(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
         1 => format!("What object is {words}?"),
         _ => format!("What is {words}?"),
     };
-    Some((text, view.answer(nearest)))
+    Some(asked(&text, [], view.answer(nearest)))
 }
 
 /// "What color is the chair behind me?"
@@ -74,22 +74,22 @@ fn what_color(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
     let color = view.scene.objects[object].color.clone()?;
     let words = side_words(side, rng);
     let text = match rng.random_range(0..3) {
-        0 => format!("What is the color of the {noun} {words}?"),
-        1 => format!("What color is the {noun} that is {words}?"),
-        _ => format!("What color is the {noun} {words}?"),
+        0 => format!("What is the color of the {{}} {words}?"),
+        1 => format!("What color is the {{}} that is {words}?"),
+        _ => format!("What color is the {{}} {words}?"),
     };
-    Some((text, key(&[&color])))
+    Some(asked(&text, [noun], key(&[&color])))
 }
 
 /// An object that is the only one of its noun on a side.
-fn sided_noun(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<(usize, Side, String)> {
+fn sided_noun(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<(usize, Side, Noun)> {
     let object = *view.askable().collect::<Vec<_>>().choose(rng)?;
     let side = view.side(object)?;
     let noun = super::names(&view.scene.objects[object].category).choose(rng).map(|n| (*n).to_owned())?;
     let alone = (0..view.gaps.len())
         .filter(|&i| i != object && view.here[i] && noun_fits(&noun, &view.scene.objects[i]))
         .all(|i| view.bearings[i].off_side(side) >= super::OUTSIDE);
-    alone.then_some((object, side, noun))
+    alone.then(|| (object, side, Noun::of(noun, &view.scene.objects[object])))
 }
 
 /// "What is next to the sofa?": the nearest thing by a margin.
@@ -106,7 +106,7 @@ fn what_is_nearest(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
         return None;
     }
     let near = one_of(&["What is next to the", "What is closest to the", "What is right beside the"], rng);
-    Some((format!("{near} {}?", referent.words()), view.answer(*nearest)))
+    Some(asked(&format!("{near} {{}}?"), [referent.into()], view.answer(*nearest)))
 }
 
 /// "What will be in front of me if I turn left?"
@@ -123,20 +123,20 @@ fn what_after_turning(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
         0 => format!("What will be {words} if I {turn}?"),
         _ => format!("What is {words} after I {turn}?"),
     };
-    Some((text, view.answer(nearest)))
+    Some(asked(&text, [], view.answer(nearest)))
 }
 
 /// "What direction should I turn to face the lamp?"
 fn what_direction(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
-    let (words, side) = turning_target(view, rng)?;
-    Some((format!("What direction should I turn to face the {words}?"), turn_key(side)))
+    let (noun, side) = turning_target(view, rng)?;
+    Some(asked("What direction should I turn to face the {}?", [noun], turn_key(side)))
 }
 
 /// A uniquely named object to the left or right, or behind, equally often.
-fn turning_target(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<(String, Side)> {
+fn turning_target(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<(Noun, Side)> {
     let side = [Side::Left, Side::Right, Side::Behind][rng.random_range(0..3)];
     let (_, referent) = view.named_one(view.untold().filter(|&i| view.certainly(i, side)), rng)?;
-    Some((referent.words(), side))
+    Some((referent.into(), side))
 }
 
 fn turn_key(side: Side) -> AnswerKey {
@@ -153,8 +153,9 @@ pub(super) fn is(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
         0..=3 => is_left_or_right(view, rng),
         4..=6 => {
             let (noun, side, yes) = presence(view, rng)?;
-            let article = article(&noun);
-            Some((format!("Is there {article} {noun} {}?", side_words(side, rng)), yes_no(yes)))
+            let article = article(&noun.words);
+            let text = format!("Is there {article} {{}} {}?", side_words(side, rng));
+            Some(asked(&text, [noun], yes_no(yes)))
         }
         7..=8 => is_front_or_behind(view, rng),
         9 => is_closer(view, rng),
@@ -166,38 +167,36 @@ pub(super) fn is(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
 fn is_left_or_right(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
     let side = left_or_right(rng);
     let (_, referent) = view.named_one(view.untold().filter(|&i| view.certainly(i, side)), rng)?;
-    let words = referent.words();
     let text = match rng.random_range(0..4) {
-        0 => format!("Is the {words} on my left or on my right?"),
-        1 => format!("Is the {words} to my left or right?"),
-        2 => format!("Is the {words} to my right or left?"),
-        _ => format!("Is the {words} on my left side or my right side?"),
+        0 => "Is the {} on my left or on my right?",
+        1 => "Is the {} to my left or right?",
+        2 => "Is the {} to my right or left?",
+        _ => "Is the {} on my left side or my right side?",
     };
-    Some((text, side_key(side)))
+    Some(asked(text, [referent.into()], side_key(side)))
 }
 
 fn is_front_or_behind(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
     let side = if coin(rng) { Side::Front } else { Side::Behind };
     let (_, referent) = view.named_one(view.untold().filter(|&i| view.certainly(i, side)), rng)?;
-    let words = referent.words();
     let ends =
         one_of(&["in front of me or behind me", "behind me or in front of me", "in front or behind me"], rng);
-    Some((format!("Is the {words} {ends}?"), side_key(side)))
+    Some(asked(&format!("Is the {{}} {ends}?"), [referent.into()], side_key(side)))
 }
 
 fn is_closer(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
     let (near, far) = near_and_far(view, rng)?;
     let yes = coin(rng);
-    let (a, b) = if yes { (&near.1, &far.1) } else { (&far.1, &near.1) };
-    Some((format!("Is the {a} closer to me than the {b}?"), yes_no(yes)))
+    let (a, b) = if yes { (near.1, far.1) } else { (far.1, near.1) };
+    Some(asked("Is the {} closer to me than the {}?", [a, b], yes_no(yes)))
 }
 
 /// Two uniquely named objects, the second farther away by a margin.
-fn near_and_far(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<((usize, String), (usize, String))> {
+fn near_and_far(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<((usize, Noun), (usize, Noun))> {
     let a = view.named_one(view.askable(), rng)?;
     let farther = view.askable().filter(|&i| view.gaps[i] > view.gaps[a.0] + CLEARLY_FARTHER);
     let b = view.named_one(farther, rng)?;
-    Some(((a.0, a.1.words()), (b.0, b.1.words())))
+    Some(((a.0, a.1.into()), (b.0, b.1.into())))
 }
 
 fn is_odd_or_even(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
@@ -206,7 +205,7 @@ fn is_odd_or_even(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
     let able: Vec<_> = able.iter().filter(|(_, members)| (members.len() % 2 == 1) == odd).collect();
     let (noun, _) = able.choose(rng)?;
     let text = format!("Is the number of {} in this room odd or even?", plural(noun));
-    Some((text, key(if odd { &["odd"] } else { &["even"] })))
+    Some(asked(&text, [], key(if odd { &["odd"] } else { &["even"] })))
 }
 
 fn is_color(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
@@ -217,25 +216,24 @@ fn is_color(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
     let other = *others.choose(rng)?;
     let (words, swapped) = (side_words(side, rng), coin(rng));
     let (a, b) = if swapped { (other, color.as_str()) } else { (color.as_str(), other) };
-    Some((format!("Is the {noun} {words} {a} or {b}?"), key(&[&color])))
+    Some(asked(&format!("Is the {{}} {words} {a} or {b}?"), [noun], key(&[&color])))
 }
 
 /// A noun, a side, and whether there is one there; half of the time there is not,
 /// and then mostly because it is on another side.
-fn presence(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<(String, Side, bool)> {
+fn presence(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<(Noun, Side, bool)> {
     let (yes, side) = (coin(rng), random_side(rng));
     let able = view.countable();
-    let able: Vec<&str> = able
+    let able: Vec<_> = able
         .iter()
         .filter(|(_, members)| !members.iter().any(|i| view.told.contains(i)))
         .filter(|(_, members)| view.count_on(members, side).is_some_and(|count| (count > 0) == yes))
-        .map(|(noun, _)| *noun)
         .collect();
     if !yes && rng.random_bool(0.25) {
         let noun = absent(view, rng)?;
-        return Some((noun.to_owned(), side, false));
+        return Some((Noun::of_nothing(noun), side, false));
     }
-    able.choose(rng).map(|noun| ((*noun).to_owned(), side, yes))
+    able.choose(rng).map(|(noun, members)| (view.noun_of(noun, members), side, yes))
 }
 
 /// A common thing that is nowhere in the scene.
@@ -257,7 +255,8 @@ pub(super) fn how(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
             if count == 0 && rng.random_bool(0.8) {
                 return None;
             }
-            Some((format!("How many {} are {}?", plural(noun), side_words(side, rng)), count_key(count)))
+            let text = format!("How many {{}} are {}?", side_words(side, rng));
+            Some(asked(&text, [view.noun_of(&plural(noun), members)], count_key(count)))
         }
         5..=6 => {
             let able = view.countable();
@@ -265,19 +264,22 @@ pub(super) fn how(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
             let (noun, members) =
                 if rng.random_bool(0.7) { *several.choose(rng)? } else { able.choose(rng)? };
             let place = one_of(&["in the room", "in this room", "there in the room"], rng);
-            Some((format!("How many {} are {place}?", plural(noun)), count_key(members.len())))
+            Some(asked(&format!("How many {} are {place}?", plural(noun)), [], count_key(members.len())))
         }
         7 => {
             let (object, referent) = view.named_one(view.askable(), rng)?;
             let metres = view.gaps[object];
             let certain = (metres - metres.round()).abs() < 0.3 && metres >= 0.7;
-            let text = format!("How many meters away is the {}?", referent.words());
-            certain.then(|| (text, count_key(metres.round() as usize)))
+            let ask = "How many meters away is the {}?";
+            certain.then(|| asked(ask, [referent.into()], count_key(metres.round() as usize)))
         }
         _ => {
-            let (words, side) = turning_target(view, rng)?;
-            let ask = one_of(&["How should I turn to face the", "How do I have to turn to look at the"], rng);
-            Some((format!("{ask} {words}?"), turn_key(side)))
+            let (noun, side) = turning_target(view, rng)?;
+            let ask = one_of(
+                &["How should I turn to face the {}?", "How do I have to turn to look at the {}?"],
+                rng,
+            );
+            Some(asked(ask, [noun], turn_key(side)))
         }
     }
 }
@@ -291,13 +293,12 @@ pub(super) fn can(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
                 if yes { off < 0.5 && view.unobstructed(*i) } else { off > 1.9 }
             };
             let (_, referent) = view.named_one(view.untold().filter(fits), rng)?;
-            let words = referent.words();
             let text = match rng.random_range(0..3) {
-                0 => format!("Can I see the {words} without turning?"),
-                1 => format!("Can I see the {words} if I look straight ahead?"),
-                _ => format!("Can I see the {words} from my position without turning my head?"),
+                0 => "Can I see the {} without turning?",
+                1 => "Can I see the {} if I look straight ahead?",
+                _ => "Can I see the {} from my position without turning my head?",
             };
-            Some((text, yes_no(yes)))
+            Some(asked(text, [referent.into()], yes_no(yes)))
         }
         3..=4 => {
             let fits = |i: &usize| {
@@ -306,20 +307,20 @@ pub(super) fn can(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
                 !high && if yes { view.gaps[*i] < 0.6 } else { view.gaps[*i] > 1.5 }
             };
             let (_, referent) = view.named_one(view.askable().filter(fits), rng)?;
-            let words = referent.words();
             let text = match rng.random_range(0..3) {
-                0 => format!("Can I touch the {words} without taking a step?"),
-                1 => format!("Can I reach the {words} from where I am?"),
-                _ => format!("Can I reach the {words} without moving?"),
+                0 => "Can I touch the {} without taking a step?",
+                1 => "Can I reach the {} from where I am?",
+                _ => "Can I reach the {} without moving?",
             };
-            Some((text, yes_no(yes)))
+            Some(asked(text, [referent.into()], yes_no(yes)))
         }
         _ => {
             let side = random_side(rng);
             let nearest = view.nearest(side, 0.0)?;
             let seat = is_seat(&view.scene.objects[nearest].category);
-            (seat == yes && !view.told.contains(&nearest))
-                .then(|| (format!("Can I sit on the object {}?", side_words(side, rng)), yes_no(seat)))
+            (seat == yes && !view.told.contains(&nearest)).then(|| {
+                asked(&format!("Can I sit on the object {}?", side_words(side, rng)), [], yes_no(seat))
+            })
         }
     }
 }
@@ -332,24 +333,27 @@ pub(super) fn which(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
             if category(near.0) == category(far.0) {
                 return None;
             }
-            let (a, b) = if coin(rng) { (&near.1, &far.1) } else { (&far.1, &near.1) };
+            let answer = view.answer(near.0);
+            let (a, b) = if coin(rng) { (near.1, far.1) } else { (far.1, near.1) };
             let ask = one_of(
                 &["Which is closer to me", "Which one is nearer to me", "Which object is closer"],
                 rng,
             );
-            Some((format!("{ask}, the {a} or the {b}?"), view.answer(near.0)))
+            Some(asked(&format!("{ask}, the {{}} or the {{}}?"), [a, b], answer))
         }
         3..=5 => {
-            let (words, side) = turning_target(view, rng)?;
-            let ask =
-                one_of(&["Which direction should I turn to face the", "Which way do I turn to see the"], rng);
-            Some((format!("{ask} {words}?"), turn_key(side)))
+            let (noun, side) = turning_target(view, rng)?;
+            let ask = one_of(
+                &["Which direction should I turn to face the {}?", "Which way do I turn to see the {}?"],
+                rng,
+            );
+            Some(asked(ask, [noun], turn_key(side)))
         }
         6..=7 => {
             let side = left_or_right(rng);
             let (_, referent) = view.named_one(view.untold().filter(|&i| view.certainly(i, side)), rng)?;
             let ask = one_of(&["Which side of me is the {} on?", "Which side is the {} on from here?"], rng);
-            Some((ask.replace("{}", &referent.words()), side_key(side)))
+            Some(asked(ask, [referent.into()], side_key(side)))
         }
         8 => {
             let (a, b) = (view.named_one(view.askable(), rng)?, view.named_one(view.askable(), rng)?);
@@ -361,8 +365,8 @@ pub(super) fn which(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
             if !clear || category(a.0) == category(b.0) {
                 return None;
             }
-            let text = format!("Which is taller, the {} or the {}?", a.1.words(), b.1.words());
-            Some((text, view.answer(taller.0)))
+            let answer = view.answer(taller.0);
+            Some(asked("Which is taller, the {} or the {}?", [a.1.into(), b.1.into()], answer))
         }
         _ => {
             let doors = |i: &usize| matches!(view.scene.objects[*i].category.as_str(), "door" | "doorway");
@@ -374,7 +378,7 @@ pub(super) fn which(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
                     &["Which way should I go to leave the room?", "Which direction is the exit?"],
                     rng,
                 );
-                (words.to_owned(), side_key(side))
+                asked(words, [], side_key(side))
             })
         }
     }
@@ -385,7 +389,8 @@ pub(super) fn other(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
         0..=2 => {
             let (noun, side, yes) = presence(view, rng)?;
             let words = side_words(side, rng);
-            Some((format!("Are there any {} {words}?", plural(&noun)), yes_no(yes)))
+            let several = Noun { words: plural(&noun.words), ..noun };
+            Some(asked(&format!("Are there any {{}} {words}?"), [several], yes_no(yes)))
         }
         3..=5 => {
             let side = random_side(rng);
@@ -394,15 +399,15 @@ pub(super) fn other(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
                 &["Where is the {}?", "Where is the {} from where I am?", "Where do I find the {}?"],
                 rng,
             );
-            Some((ask.replace("{}", &referent.words()), side_key(side)))
+            Some(asked(ask, [referent.into()], side_key(side)))
         }
         6 => clock_direction(view, rng),
         7 => {
             let side = left_or_right(rng);
             let (_, referent) = view.named_one(view.untold().filter(|&i| view.certainly(i, side)), rng)?;
             let after = if side == Side::Left { Side::Right } else { Side::Left };
-            let text = format!("If I turn around, is the {} on my left or my right?", referent.words());
-            Some((text, side_key(after)))
+            let text = "If I turn around, is the {} on my left or my right?";
+            Some(asked(text, [referent.into()], side_key(after)))
         }
         8 => {
             let able = view.countable();
@@ -413,12 +418,13 @@ pub(super) fn other(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
             }
             let yes = coin(rng);
             let (x, y) = if yes { (more.0, less.0) } else { (less.0, more.0) };
-            Some((format!("Are there more {} than {} in this room?", plural(x), plural(y)), yes_no(yes)))
+            let text = format!("Are there more {} than {} in this room?", plural(x), plural(y));
+            Some(asked(&text, [], yes_no(yes)))
         }
         _ => {
             let yes = coin(rng);
             let noun = if yes { view.countable().choose(rng)?.0 } else { absent(view, rng)? };
-            Some((format!("Does this room have {} {noun}?", article(noun)), yes_no(yes)))
+            Some(asked(&format!("Does this room have {} {noun}?", article(noun)), [], yes_no(yes)))
         }
     }
 }
@@ -432,6 +438,6 @@ fn clock_direction(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
     };
     let (object, referent) = view.named_one(view.untold().filter(certain), rng)?;
     let word = number_word(view.bearings[object].clock().into());
-    let text = format!("At what o'clock is the {} from my point of view?", referent.words());
-    Some((text, key(&[&format!("{word} o'clock"), &word])))
+    let text = "At what o'clock is the {} from my point of view?";
+    Some(asked(text, [referent.into()], key(&[&format!("{word} o'clock"), &word])))
 }

@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{Pose, QuestionScene};
 use crate::qa::{AnswerKey, Bearing, Side};
-use crate::synth::phrasing::{Referent, is_flat, names, noun_fits, number_word, refer};
+use crate::synth::phrasing::{Noun, Referent, Text, is_flat, names, noun_fits, number_word, refer};
 use crate::synth::situations::WordedSituation;
 
 /// Half width of a sector in which a direction is certain, radians.
@@ -34,7 +34,12 @@ pub(in crate::synth) struct View<'a> {
 }
 
 /// A question and its key.
-pub(in crate::synth) type Asked = (String, AnswerKey);
+pub(in crate::synth) type Asked = (Text, AnswerKey);
+
+/// `template` with `nouns` in the place of its "{}".
+fn asked<const N: usize>(template: &str, nouns: [Noun; N], key: AnswerKey) -> Asked {
+    (Text::filled(template, &nouns), key)
+}
 
 /// Draws a family, then one of its templates; `None` when this draw has no certain answer.
 pub(in crate::synth) fn ask(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
@@ -147,6 +152,14 @@ impl<'a> View<'a> {
             }
         }
         found
+    }
+
+    /// `words` that mean `members`.
+    fn noun_of(&self, words: &str, members: &[usize]) -> Noun {
+        match members {
+            [object] => Noun::of(words.to_owned(), &self.scene.objects[*object]),
+            _ => Noun::of_nothing(words),
+        }
     }
 
     /// How many of `members` are on `side`; `None` when one is near the border.
