@@ -259,12 +259,13 @@ impl Loc3rModel {
     ) -> Result<Perception, ModelError> {
         let sight_rgb = self.sight(&mut watched, sampled)?;
         proceed(observer(VideoStep::Vision { done: watched.seen(), total: watched.seen() }))?;
-        let followed = watched.followed(sampled, self.spacing().is_some())?;
+        let frame_size = watched.info().size;
+        let followed = watched.followed(sampled)?;
         let input = CameraInput {
             features: &followed.features,
             pixels: &followed.pixels,
             secs: &followed.secs,
-            frame_size: watched.info().size,
+            frame_size,
             frames: sampled,
             sampled: &followed.sampled,
         };

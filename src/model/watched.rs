@@ -1,6 +1,8 @@
 //! The frames of a video on their way through the vision tower, one after the other as they
 //! are decoded.
 
+use std::collections::BTreeSet;
+
 use candle_core::{DType, Device, Tensor};
 
 use super::config::ModelConfig;
@@ -104,21 +106,22 @@ impl Watched {
         Ok(self.places(sampled)?.into_iter().flat_map(|at| &self.images[at]).copied().collect())
     }
 
-    /// All frames when the camera encoder follows the video `between` the sampled ones; else
-    /// these alone, repeated where `sampled` repeats them.
-    pub(super) fn followed(&self, sampled: &[FrameIndex], between: bool) -> Result<Followed, ModelError> {
+    /// What the camera encoder gets: all frames when there are some between the sampled ones;
+    /// else these alone, repeated where `sampled` repeats them.
+    pub(super) fn followed(self, sampled: &[FrameIndex]) -> Result<Followed, ModelError> {
         let places = self.places(sampled)?;
-        let features = Tensor::cat(&self.features, 0)?;
-        let pixels = Tensor::cat(&self.pixels, 0)?;
-        if between {
-            return Ok(Followed { features, pixels, secs: self.secs.clone(), sampled: places });
+        let Self { secs, pixels, features, .. } = self;
+        let all = |parts: Vec<Tensor>| Tensor::cat(&parts, 0);
+        let known: BTreeSet<usize> = places.iter().copied().collect();
+        if known.len() == places.len() || known.len() < secs.len() {
+            return Ok(Followed { features: all(features)?, pixels: all(pixels)?, secs, sampled: places });
         }
         let chosen: Vec<u32> = places.iter().map(|&at| at as u32).collect();
-        let chosen = Tensor::from_vec(chosen, places.len(), features.device())?;
+        let chosen = Tensor::from_vec(chosen, places.len(), pixels[0].device())?;
         Ok(Followed {
-            features: features.index_select(&chosen, 0)?,
-            pixels: pixels.index_select(&chosen, 0)?,
-            secs: places.iter().map(|&at| self.secs[at]).collect(),
+            features: all(features)?.index_select(&chosen, 0)?,
+            pixels: all(pixels)?.index_select(&chosen, 0)?,
+            secs: places.iter().map(|&at| secs[at]).collect(),
             sampled: (0..places.len()).collect(),
         })
     }

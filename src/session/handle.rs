@@ -498,6 +498,27 @@ mod tests {
     }
 
     #[test]
+    fn frames_of_a_video_that_cannot_be_read_are_forgotten() {
+        let mut stage = stage();
+        stage.load("model");
+        let torn = tempfile::tempdir().unwrap();
+        for number in 0..3 {
+            let path = torn.path().join(format!("{number}.png"));
+            image::RgbImage::from_fn(64, 64, |x, y| image::Rgb([x as u8, y as u8, 7])).save(&path).unwrap();
+            if number == 2 {
+                let bytes = std::fs::read(&path).unwrap();
+                std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+            }
+        }
+        stage.session.request(SessionRequest::OpenVideo { path: torn.path().to_owned() }).unwrap();
+        stage.until_idle(2);
+        assert!(stage.failure().contains("frame 2"), "{}", stage.failure());
+        stage.open();
+        stage.until_idle(3);
+        assert!(stage.state.layout.is_some() && stage.session.is_alive());
+    }
+
+    #[test]
     fn numbers_that_are_not_finite_are_an_error_naming_the_checkpoint() {
         let mut stage = stage();
         stage.load("nan");

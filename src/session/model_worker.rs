@@ -320,6 +320,7 @@ impl Job<'_> {
             if self.step(Stage::DecodeFrames, done, look.wanted.len()).is_break() {
                 return Ok(None);
             }
+            self.stage = Stage::Vision;
             engine.watch(look, frame)?;
             self.clock.lap(Stage::Vision);
         }

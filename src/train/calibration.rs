@@ -7,10 +7,7 @@
 //!
 //! A two-dimensional Gaussian has a share of 1 - exp(-k²/2) within k σ.
 
-use std::sync::Arc;
-
 use candle_core::{D, Tensor};
-use rayon::prelude::*;
 
 use super::TrainError;
 use super::config::{CameraSource, JointConfig, TrainConfig};
@@ -18,13 +15,12 @@ use super::joint_batch::joint_batch;
 use super::joint_sample::SampleMaker;
 use super::joint_scenes::pick;
 use super::joint_stage::JointStage;
-use super::loss::GaussianNll;
 use super::pipeline::TrainedModel;
 
 /// The tensor with the biases of mean x, mean y, ln σx², ln σy².
 pub const POSITION_BIAS: &str = "model.f_pos.2.bias";
 /// Held-out clips, behind those of the validation figures.
-const CLIPS: u64 = 24;
+pub(super) const CLIPS: u64 = 24;
 /// Clips that go through the network at once.
 const CHUNK: usize = 2;
 /// Factors beyond this or its inverse are not a matter of calibration.
@@ -38,21 +34,16 @@ const TRIED: u32 = 200;
 /// # Errors
 /// When the network fails.
 pub fn fit(config: &TrainConfig, model: &TrainedModel, maker: SampleMaker) -> Result<f64, TrainError> {
-    let source = match config.joint.camera {
+    let camera = match config.joint.camera {
         CameraSource::None => CameraSource::None,
-        _ => CameraSource::Estimated,
+        CameraSource::Truth | CameraSource::Estimated => CameraSource::Estimated,
     };
-    let mut maker = SampleMaker { augment: false, ..maker };
-    maker.clips.spacing = (source == CameraSource::Estimated).then_some(maker.camera.config().spacing);
     let first = config.validation.first_seed + config.validation.clips;
-    let samples = (first..first + CLIPS)
-        .into_par_iter()
-        .map(|seed| maker.make(seed).map(Arc::new))
-        .collect::<Result<Vec<_>, _>>()?;
+    let samples = maker.held_out(first..first + CLIPS)?;
     let width = model.config.camera_token_dim;
     let heads = model.network.heads.clone();
     let stage = JointStage::new(config, maker, &model.variables)?;
-    let joint = JointConfig { camera: source, ..config.joint };
+    let joint = JointConfig { camera, ..config.joint };
     let mut distances = Vec::new();
     for chunk in samples.chunks(CHUNK) {
         let batch = joint_batch(chunk, &joint, width, None)?;
@@ -64,7 +55,7 @@ pub fn fit(config: &TrainConfig, model: &TrainedModel, maker: SampleMaker) -> Re
         let found = heads.position(&pick(&output.rows, rows)?)?;
         let targets: Vec<f32> = rows.iter().flat_map(|(_, place)| [place.x, place.y]).collect();
         let target = Tensor::from_vec(targets, (rows.len(), 2), found.mean.device())?;
-        let variance = GaussianNll::default().log_variance(&found.raw)?.exp()?;
+        let variance = heads.log_variance(&found.raw)?.exp()?;
         let squared = ((found.mean - target)?.sqr()? / variance)?.sum(D::Minus1)?;
         distances.extend(squared.sqrt()?.to_vec1::<f32>()?);
     }

@@ -186,14 +186,14 @@ pub struct JointWeights {
     pub pointing: f64,
     /// Likeness of vision tokens to the words of what they show (not in the paper).
     pub words: f64,
-    /// Attention of `<Pos>`, `<Ori>` and answers to the nouns that they are about (not in the paper).
+    /// Attention of `<Pos>` and `<Ori>` to the nouns that they mean (not in the paper).
     #[serde(default)]
     pub referring: f64,
     /// The way from the person to what they look at, read off `<Ori>` (not in the paper).
     #[serde(default)]
     pub gaze: f64,
     /// Where the things that a question names lie as the person sees them, read off their
-    /// nouns (not in the paper).
+    /// nouns, and the attention of these to the person and of answers to them (not in the paper).
     #[serde(default)]
     pub egocentric: f64,
     /// Where the fronts of objects face, read off nouns and vision tokens (not in the paper).
@@ -324,7 +324,9 @@ impl TrainConfig {
     }
 
     fn validate(&self) -> Result<(), TrainError> {
-        let seeds = self.validation.first_seed + self.validation.clips;
+        // Export measures on rooms behind those of validation.
+        let behind = super::familiarity::HELD_OUT.max(super::calibration::CLIPS);
+        let seeds = self.validation.first_seed.saturating_add(self.validation.clips).saturating_add(behind);
         let model = crate::model::ModelConfig::preset(&self.model);
         let layers = model.as_ref().map_or(0, |model| model.language.num_hidden_layers);
         let rules = [
@@ -355,6 +357,10 @@ impl TrainConfig {
             (
                 self.joint.weights.referring == 0.0 || self.joint.mention_layer < layers,
                 "joint.weights.referring needs a layer behind joint.mention_layer",
+            ),
+            (
+                self.joint.weights.egocentric == 0.0 || self.joint.mention_layer + 2 <= layers,
+                "joint.weights.egocentric needs two layers behind joint.mention_layer",
             ),
             (self.micro_batches > 0, "micro_batches must be at least 1"),
             (self.joint.situations > 0, "joint.situations must be at least 1"),

@@ -25,7 +25,17 @@ pub fn export(run: &RunDir, config: &TrainConfig, folder: &Path) -> Result<PathB
     let model = TrainedModel::new(config, &Device::Cpu)?;
     // Names of a fresh model: what only training needs, or an older version had, stays behind.
     let names: Vec<String> = model.variables.tensors().into_keys().collect();
-    run.load_variables(&model.variables, &Device::Cpu)?;
+    let trained = run.load_variables(&model.variables, &Device::Cpu)?;
+    let untrained = names.iter().find(|name| {
+        let kept = StageKind::Joint.trains(name) && !name.starts_with(TRAINING_ONLY_PREFIX);
+        kept && !trained.contains(*name)
+    });
+    if let Some(name) = untrained {
+        let path = run.checkpoint(stage).join("model.safetensors");
+        let reason =
+            format!("{name} is missing: the run trained another {:?} than there is now", config.model);
+        return Err(TrainError::Checkpoint { path, reason });
+    }
     let mut all = model.variables.tensors();
     let mut tensors: BTreeMap<String, Tensor> = names
         .into_iter()
@@ -33,9 +43,11 @@ pub fn export(run: &RunDir, config: &TrainConfig, folder: &Path) -> Result<PathB
         .filter_map(|name| all.remove(&name).map(|tensor| (name, tensor)))
         .collect();
     let factor = calibration::fit(config, &model, sample_maker(run, config, &model)?)?;
-    if let Some(bias) = tensors.get_mut(calibration::POSITION_BIAS) {
-        *bias = calibration::rescaled(bias, factor)?;
-    }
+    let bias = tensors.get_mut(calibration::POSITION_BIAS).ok_or_else(|| TrainError::Checkpoint {
+        path: run.path().to_owned(),
+        reason: format!("the network has no {}, whose spread is calibrated", calibration::POSITION_BIAS),
+    })?;
+    *bias = calibration::rescaled(bias, factor)?;
     let (familiarity, mean, whitening) = familiarity::fit(config, &model)?;
     tensors.insert(format!("{FAMILIARITY_PREFIX}.mean"), mean);
     tensors.insert(format!("{FAMILIARITY_PREFIX}.whitening"), whitening);

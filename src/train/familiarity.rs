@@ -16,7 +16,7 @@ use crate::model::familiarity::{FamiliarityConfig, frame_features};
 /// Frames of a clip that are looked at.
 const VIEWS: usize = 8;
 /// Held-out clips that the limit comes from, behind those of the validation figures.
-const HELD_OUT: u64 = 60;
+pub(super) const HELD_OUT: u64 = 60;
 /// How far the limit lies above the strangest of them.
 const MARGIN: f32 = 1.15;
 /// Share of the mean variance added to every variance: directions that training frames

@@ -332,5 +332,45 @@ mod tests {
         assert_eq!(rows.answer_starts, [0, 2]);
         assert_eq!(rows.position, [(1, BevPoint::new(1.0, 2.0))]);
         assert_eq!(rows.mentions, [(0, BevPoint::new(3.0, 4.0))]);
+        assert!(rows.egocentric.is_empty());
+    }
+
+    #[test]
+    fn nouns_of_a_question_look_at_the_person_and_answers_at_the_nouns() {
+        let ahead = Orientation::from_radians(0.5);
+        let at = |metres: f32| {
+            let way = ahead.direction() * metres;
+            BevPoint::new(1.0 + way.x, 2.0 + way.y)
+        };
+        let mention = |token, metres| MentionTarget { token, object: 0, position: at(metres), front: None };
+        let asking = Suffix {
+            ids: vec![5, 1, 2, 9, 8, 7, 6],
+            answer: 5,
+            position: 1,
+            orientation: 2,
+            situation: Some(Situation { position: BevPoint::new(1.0, 2.0), orientation: ahead }),
+            text: None,
+            mentions: vec![mention(0, 1.0), mention(3, 2.0), mention(4, -3.0)],
+        };
+        let whole_room = Suffix { situation: None, ..asking.clone() };
+        let chosen = [&asking, &asking, &whole_room];
+        let (ids, rows) = suffix_rows(&chosen, &Device::Cpu).unwrap();
+        let places: Vec<(u32, [i32; 2])> = rows
+            .egocentric
+            .iter()
+            .map(|(row, place)| (*row, [place.x.round() as i32, place.y.round() as i32]))
+            .collect();
+        assert_eq!(places, [(3, [0, 2]), (4, [0, -3]), (10, [0, 2]), (11, [0, -3])]);
+
+        let told = referrers(&chosen, 2, ids.dim(1).unwrap());
+        let of = |referrers: &[Referrer]| -> Vec<_> {
+            referrers.iter().map(|referrer| (referrer.row, referrer.clip, referrer.meant)).collect()
+        };
+        let person = [Some(1), Some(2)];
+        assert_eq!(of(&told.nouns), [(3, 0, person), (4, 0, person), (10, 0, person), (11, 0, person)]);
+        let asked = [Some(3), Some(4)];
+        assert_eq!(of(&told.answers), [(4, 0, asked), (11, 0, asked), (18, 1, asked)]);
+        // Both nouns of the situation tokens are the first one: it is near and ahead.
+        assert_eq!(of(&told.situations)[..2], [(1, 0, [Some(0), Some(0)]), (2, 0, [Some(0), Some(0)])]);
     }
 }

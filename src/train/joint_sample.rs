@@ -2,9 +2,11 @@
 //! layout targets and tokenised questions. Made once per clip, used several times.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use candle_core::Tensor;
 use glam::{Vec2, Vec3};
+use rayon::prelude::*;
 
 use super::TrainError;
 use super::alignment::word_shares;
@@ -134,6 +136,13 @@ impl SampleMaker {
             shown,
             suffixes: self.suffixes(&clip)?,
         })
+    }
+
+    /// The samples of held-out rooms: pictures as they are, the camera followed.
+    pub fn held_out(&self, seeds: Range<u64>) -> Result<Vec<Arc<JointSample>>, TrainError> {
+        let mut maker = Self { augment: false, ..self.clone() };
+        maker.clips.spacing = Some(maker.camera.config().spacing);
+        seeds.into_par_iter().map(|seed| maker.make(seed).map(Arc::new)).collect()
     }
 
     fn suffixes(&self, clip: &Clip) -> Result<Vec<Suffix>, TrainError> {

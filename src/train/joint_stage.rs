@@ -7,15 +7,14 @@
 //! a model that starts from nothing; nouns of the situation text predict, at a
 //! middle layer, where the object is that they name; vision tokens resemble the words
 //! of what they show ([`super::alignment`]), at first that alone; some heads are told
-//! what nouns should attend to ([`super::pointing`]), and `<Pos>` and `<Ori>` which nouns
-//! they mean ([`super::referring`]).
+//! what nouns should attend to ([`super::pointing`]), `<Pos>` and `<Ori>` which nouns they
+//! mean, and nouns of questions where their things lie for the person ([`super::referring`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use candle_core::{D, DType, Device, Tensor, Var};
 use candle_nn::Module as _;
-use rayon::prelude::*;
 
 use super::alignment::WordTable;
 use super::clip::ClipMaker;
@@ -84,9 +83,7 @@ pub struct JointOutput {
 impl JointOutput {
     /// Rows of the questions that enter `layer` (counted from 0), (S, h).
     fn entering(&self, layer: usize) -> candle_core::Result<&Tensor> {
-        self.entering.get(&layer).ok_or_else(|| {
-            candle_core::Error::Msg(format!("the rows that enter layer {layer} were not kept"))
-        })
+        entering(&self.entering, layer)
     }
 }
 
@@ -160,8 +157,8 @@ impl JointStage {
         let chosen = Tensor::new(patches.as_slice(), self.device())?;
         let of_patches = |rows: &Tensor| rows.index_select(&chosen, 1);
         let layout = network.heads.layout(&of_patches(network.head_rows(&hidden))?)?;
-        let early = taps.iter().position(|tap| *tap == joint.pointing_layer());
-        let early = of_patches(early.and_then(|tap| hidden.tapped.get(tap)).unwrap_or(&prefix))?;
+        let kept = taps.iter().copied().zip(hidden.tapped.iter().cloned()).collect();
+        let early = of_patches(entering(&kept, joint.pointing_layer())?)?;
 
         let mut cache = cache.expand(batch.copies)?;
         let suffix = network.language.embed(&batch.ids)?; // (B K, L, h)
@@ -317,25 +314,40 @@ impl JointStage {
         {
             terms.push(("pointing", pointing_loss(&scores, &wanted)?, weights.pointing));
         }
-        if weights.egocentric > 0.0 && !rows.egocentric.is_empty() {
-            let late = output.entering(self.last_layers()[1])?;
-            let seen = read_place(&self.egocentric_head, &pick(late, &rows.egocentric)?)?;
-            let target = points(&rows.egocentric, self.device())?;
-            terms.push(("egocentric", nll.mean(&seen.mean, &seen.raw, &target)?, weights.egocentric));
-        }
         if weights.referring > 0.0 {
-            let [asking, answering] = self.last_layers();
-            for (name, referrers, layer) in [
-                ("referring", &batch.referrers.situations, self.config.joint.mention_layer),
-                ("asking", &batch.referrers.nouns, asking),
-                ("answering", &batch.referrers.answers, answering),
-            ] {
-                if let Some(loss) = self.referring(referrers, layer, (batch, &output))? {
-                    terms.push((name, loss, weights.referring));
-                }
-            }
+            let layer = self.config.joint.mention_layer;
+            let loss = self.referring(&batch.referrers.situations, layer, (batch, &output))?;
+            terms.extend(loss.map(|loss| ("referring", loss, weights.referring)));
+        }
+        if weights.egocentric > 0.0 {
+            let losses = self.seen_by_the_person(batch, &output)?;
+            terms.extend(losses.into_iter().map(|(name, loss)| (name, loss, weights.egocentric)));
         }
         Ok(terms)
+    }
+
+    /// Where the things that questions name lie as the person sees them, and whether those rows
+    /// look at each other that must for it.
+    fn seen_by_the_person(
+        &self,
+        batch: &JointBatch,
+        output: &JointOutput,
+    ) -> candle_core::Result<Vec<(&'static str, Tensor)>> {
+        let [asking, answering] = self.last_layers();
+        let places = &batch.rows.egocentric;
+        let mut losses = Vec::new();
+        if !places.is_empty() {
+            let seen = read_place(&self.egocentric_head, &pick(output.entering(answering)?, places)?)?;
+            let target = points(places, self.device())?;
+            losses.push(("egocentric", GaussianNll::default().mean(&seen.mean, &seen.raw, &target)?));
+        }
+        for (name, referrers, layer) in
+            [("asking", &batch.referrers.nouns, asking), ("answering", &batch.referrers.answers, answering)]
+        {
+            let loss = self.referring(referrers, layer, (batch, output))?;
+            losses.extend(loss.map(|loss| (name, loss)));
+        }
+        Ok(losses)
     }
 
     fn held_out(&self) -> Result<&[Arc<JointSample>], TrainError> {
@@ -343,12 +355,8 @@ impl JointStage {
             return Ok(samples);
         }
         let validation = self.config.validation;
-        let mut maker = SampleMaker { augment: false, ..(*self.maker).clone() };
-        maker.clips.spacing = Some(maker.camera.config().spacing);
-        let samples = (validation.first_seed..validation.first_seed + validation.clips)
-            .into_par_iter()
-            .map(|seed| maker.make(seed).map(Arc::new))
-            .collect::<Result<Vec<_>, _>>()?;
+        let seeds = validation.first_seed..validation.first_seed + validation.clips;
+        let samples = self.maker.held_out(seeds)?;
         Ok(self.held_out.get_or_init(|| samples))
     }
 
@@ -468,6 +476,12 @@ impl Stage for JointStage {
         }
         Ok(validated)
     }
+}
+
+/// Those of the `kept` rows that enter `layer`.
+fn entering(kept: &BTreeMap<usize, Tensor>, layer: usize) -> candle_core::Result<&Tensor> {
+    let rows = kept.get(&layer);
+    rows.ok_or_else(|| candle_core::Error::Msg(format!("the rows that enter layer {layer} were not kept")))
 }
 
 /// A place with its uncertainty, read off rows (.., h) of the residual stream.

@@ -14,6 +14,7 @@
 //! A checkpoint is written beside the old one and moved over it, so that a run
 //! killed at any moment leaves a whole checkpoint.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -283,15 +284,20 @@ impl RunDir {
     }
 
     /// Loads what the stages with a checkpoint trained, each stage only its own part: a
-    /// better camera encoder can be adopted after the joint stage has begun.
-    pub fn load_variables(&self, variables: &Variables, device: &Device) -> Result<(), TrainError> {
+    /// better camera encoder can be adopted after the joint stage has begun. Gives the names.
+    pub fn load_variables(
+        &self,
+        variables: &Variables,
+        device: &Device,
+    ) -> Result<BTreeSet<String>, TrainError> {
+        let mut names = BTreeSet::new();
         for stage in [StageKind::Tower, StageKind::Camera, StageKind::Joint] {
             if self.progress(stage.name())?.is_some() {
                 let path = self.checkpoint(stage.name()).join("model.safetensors");
-                variables.load(&path, device, |name| stage.trains(name))?;
+                names.extend(variables.load(&path, device, |name| stage.trains(name))?);
             }
         }
-        Ok(())
+        Ok(names)
     }
 
     /// Loads the moments of a stage's checkpoint; they stay fresh where the file was deleted,

@@ -1,6 +1,6 @@
 //! The trainable variables of a run by name: chosen for a stage, saved, loaded.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::PoisonError;
 
@@ -76,22 +76,22 @@ impl Variables {
     }
 
     /// Reads the variables that `wanted` names from a file: known ones take the file's
-    /// values (shapes must agree), unknown ones are added. Returns how many were read.
+    /// values (shapes must agree), unknown ones are added. Returns the names that were read.
     pub fn load(
         &self,
         path: &Path,
         device: &Device,
         wanted: impl Fn(&str) -> bool,
-    ) -> Result<usize, TrainError> {
+    ) -> Result<BTreeSet<String>, TrainError> {
         let wrong = |reason: String| TrainError::Checkpoint { path: path.to_owned(), reason };
         let tensors =
             candle_core::safetensors::load(path, device).map_err(|error| wrong(error.to_string()))?;
-        let mut count = 0;
+        let mut names = BTreeSet::new();
         let map = self.source.var_map();
         let mut map = map.data().lock().unwrap_or_else(PoisonError::into_inner);
         let tensors: BTreeMap<_, _> = tensors.into_iter().filter(|(name, _)| wanted(name)).collect();
         for (name, tensor) in tensors {
-            count += 1;
+            names.insert(name.clone());
             let tensor = tensor.to_dtype(DType::F32)?;
             match map.get(&name) {
                 Some(var) if var.dims() == tensor.dims() => var.set(&tensor)?,
@@ -104,7 +104,7 @@ impl Variables {
                 }
             }
         }
-        Ok(count)
+        Ok(names)
     }
 }
 
@@ -128,9 +128,9 @@ mod tests {
         let other = Variables::new(9);
         candle_nn::linear(8, 4, other.builder(&Device::Cpu).pp("a")).unwrap();
         assert_ne!(values(&vars, "a.weight"), values(&other, "a.weight"));
-        assert_eq!(other.load(&path, &Device::Cpu, |_| true).unwrap(), 2);
+        assert_eq!(other.load(&path, &Device::Cpu, |_| true).unwrap().len(), 2);
         assert_eq!(values(&vars, "a.weight"), values(&other, "a.weight"));
-        assert_eq!(other.load(&path, &Device::Cpu, |name| name == "a.bias").unwrap(), 1);
+        assert_eq!(other.load(&path, &Device::Cpu, |name| name == "a.bias").unwrap().len(), 1);
         let wrong = Variables::new(9);
         candle_nn::linear(7, 4, wrong.builder(&Device::Cpu).pp("a")).unwrap();
         let message = wrong.load(&path, &Device::Cpu, |_| true).unwrap_err().to_string();

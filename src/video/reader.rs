@@ -119,7 +119,8 @@ fn serve(side: &WorkerSide<Vec<FrameIndex>, Answer>, opened: Result<Box<dyn Fram
             Ok(None) => return,
             Err(error) => Err(error),
         };
-        if side.events.send(frame).is_err() {
+        let last = frame.is_err();
+        if side.events.send(frame).is_err() || last {
             return;
         }
     }
@@ -191,11 +192,32 @@ mod tests {
     #[test]
     fn a_wait_can_be_interrupted_and_a_damaged_frame_is_named() {
         let (reader, _) = reader(64);
-        assert!(reader.next(&mut || true).unwrap().is_none());
+        // Nothing was asked for: the wait ends when it is interrupted, not when a frame comes.
+        let mut looks = 0;
+        let frame = reader.next(&mut || {
+            looks += 1;
+            looks == 3
+        });
+        assert!(frame.unwrap().is_none());
         reader.read(vec![FrameIndex(19), FrameIndex(20)]).unwrap();
         assert_eq!(reader.next(&mut || false).unwrap().unwrap().index, FrameIndex(19));
         let error = reader.next(&mut || false).unwrap_err().to_string();
         assert!(error.contains("frame 20") && error.contains("torn"), "{error}");
+    }
+
+    #[test]
+    fn a_reader_that_is_dropped_ends_its_thread() {
+        let (reader, decoded) = reader(64);
+        reader.read((0..60).step_by(3).map(FrameIndex).collect()).unwrap();
+        while decoded.load(Ordering::SeqCst) < 1 + AHEAD {
+            std::thread::yield_now();
+        }
+        drop(reader);
+        // The thread holds the other counter until its source is dropped.
+        while Arc::strong_count(&decoded) > 1 {
+            std::thread::yield_now();
+        }
+        assert!(decoded.load(Ordering::SeqCst) <= 2 + AHEAD);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use loc3r::geometry::{BevPoint, ImageSize, Orientation};
 use loc3r::model::camera::{self, CameraInput};
 use loc3r::model::config::{CameraEncoderConfig, ModelConfig, NewlineMode, Qwen2Config};
 use loc3r::model::odometry::OdometryConfig;
+use loc3r::model::preprocess;
 use loc3r::model::qwen2::{KvCache, PassOptions};
 use loc3r::model::sequence::VisualLayout;
 use loc3r::model::{
@@ -189,18 +190,34 @@ fn questions_in_any_order_reply_like_a_cold_run_and_videos_never_mix() {
 #[test]
 fn frames_watched_as_they_come_are_perceived_as_a_clip_is() {
     let clip = clip(1);
-    // A short video repeats frames.
+    // A short video repeats frames; a long one has some between them, more than one pass takes.
     let repeated = [0, 0, 2, 3].map(|k: usize| clip.frames[k].clone());
     let short = Clip { frames: repeated.to_vec(), ..clip.clone() };
-    // One camera encoder follows the video between the frames, the other model has none.
-    let cases = [(full_config(), clip.clone()), (full_config(), short.clone()), (ModelConfig::tiny(), short)];
+    let pictures = clip.frames.iter().cycle();
+    let between = pictures.zip(1..39).map(|(frame, k)| Frame { index: FrameIndex(k), ..frame.clone() });
+    let long = Clip { between: between.filter(|frame| frame.index.0 % 10 != 0).collect(), ..clip.clone() };
+    let cases = [
+        (full_config(), clip.clone()),
+        (full_config(), short.clone()),
+        (full_config(), long),
+        (ModelConfig::tiny(), short),
+    ];
     for (config, clip) in cases {
         let model = Loc3rModel::random(&config, 3, &DEVICE).unwrap();
         let perceived = model.perceive(&clip, &mut |_| ControlFlow::Continue(())).unwrap();
+        let side = model.config().vision.image_size as u32;
+        let pictures: Vec<(&[u8], ImageSize)> = clip.frames.iter().map(|f| (&*f.rgb, f.size)).collect();
+        let squares = preprocess::squares(&pictures, side, config.frame_fit);
+        let size = ImageSize::new(side, side);
+        let pixels = preprocess::pixels(&squares, size, DType::F32, &DEVICE).unwrap();
+        let features = model.network().vision.forward(&pixels).unwrap();
+        let apart = (&features - &perceived.features).unwrap().abs().unwrap().max_all().unwrap();
+        assert!(apart.to_scalar::<f32>().unwrap() < 1e-4 && squares.concat() == perceived.sight_rgb);
         let sampled: Vec<FrameIndex> = clip.frames.iter().map(|frame| frame.index).collect();
         let mut watched = Watched::of(&clip.info);
-        let mut once = clip.frames.clone();
-        once.dedup();
+        let mut once = [&clip.frames[..], &clip.between].concat();
+        once.sort_by_key(|frame| frame.index);
+        once.dedup_by_key(|frame| frame.index);
         for frame in once {
             model.watch(&mut watched, frame).unwrap();
         }

@@ -120,14 +120,16 @@ fn every_trainable_variable_of_the_tower_and_the_camera_learns() {
 
 #[test]
 fn every_trainable_variable_of_the_joint_stage_learns() {
-    let config = tiny(&["joint.word_steps=0"]);
+    // The smallest preset has no layers in which questions could look at the person.
+    let config = tiny(&["model=tour", "joint.word_steps=0", "joint.weights.egocentric=1.0"]);
     let model = TrainedModel::new(&config, &Device::Cpu).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let stage = joint(folder.path(), &config, &model);
     let missing = without_gradient(&stage);
     assert!(missing.is_empty(), "{missing:?}");
 
-    let cued = tiny(&["joint.word_steps=0", "joint.geometry_cue=truth", "joint.camera=none"]);
+    let settings = ["joint.word_steps=0", "joint.geometry_cue=truth", "joint.camera=none"];
+    let cued = tiny(&[&settings[..], &["model=tour", "joint.weights.egocentric=1.0"]].concat());
     let model = TrainedModel::new(&cued, &Device::Cpu).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let cued = joint(folder.path(), &cued, &model);
@@ -277,6 +279,17 @@ fn a_finished_run_becomes_a_checkpoint_that_the_model_loads() {
     loc3r::train::export::export(&run, &config, &model).unwrap();
     let loaded = loc3r::model::Loc3rModel::load(&model, &Device::Cpu).unwrap();
     assert_eq!(loaded.config().camera_token_dim, 32);
+    // Every stated spread is the trained one times one factor; means stay.
+    let bias = |file: &Path| {
+        let tensors = candle_core::safetensors::load(file, &Device::Cpu).unwrap();
+        let bias = tensors["model.f_pos.2.bias"].to_dtype(DType::F32).unwrap();
+        bias.to_vec1::<f32>().unwrap()
+    };
+    let trained = bias(&run.checkpoint("joint").join("model.safetensors"));
+    let told = bias(&model.join("model.safetensors"));
+    let moved: Vec<f32> = told.iter().zip(&trained).map(|(told, trained)| told - trained).collect();
+    assert!(moved[0].abs() < 1e-3 && moved[1].abs() < 1e-3, "{moved:?}");
+    assert!((moved[2] - moved[3]).abs() < 1e-2 && moved[2].abs() > 1e-2, "{moved:?}");
     // It knows what its own rooms look like, and that pictures of one colour are none.
     let familiarity = loaded.network().familiarity.as_ref().unwrap();
     let strangeness =
@@ -287,6 +300,16 @@ fn a_finished_run_becomes_a_checkpoint_that_the_model_loads() {
         let strange = strangeness(one.broadcast_as((2, 3, side, side)).unwrap().contiguous().unwrap());
         assert!(strange > 1.0, "{color:?}: {strange}");
     }
+
+    // A run that lacks a layer is not filled up with fresh weights.
+    let file = run.checkpoint("joint").join("model.safetensors");
+    let whole = std::fs::read(&file).unwrap();
+    let mut tensors = candle_core::safetensors::load(&file, &Device::Cpu).unwrap();
+    tensors.retain(|name, _| !name.starts_with("model.layers.1."));
+    candle_core::safetensors::save(&tensors, &file).unwrap();
+    let refused = loc3r::train::export::export(&run, &config, &folder.path().join("larger"));
+    assert!(refused.unwrap_err().to_string().contains("model.layers.1."));
+    std::fs::write(&file, whole).unwrap();
 
     // The words of another run mean nothing to these weights, and new ones even less.
     let vocabulary = run.path().join("tokenizer.json");

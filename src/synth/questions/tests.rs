@@ -10,6 +10,7 @@ use super::*;
 use crate::geometry::{AnchorFrame, CameraPose, Orientation, OrientedBox};
 use crate::qa::{Bearing, Side};
 use crate::scene::{Category, ObjectId, SceneObject};
+use crate::synth::phrasing::{names, noun_fits, plural};
 
 fn object(id: u32, category: &str, x: f32, y: f32, size: [f32; 3], degrees: f32) -> SceneObject {
     const COLORS: [&str; 4] = ["grey", "red", "blue", "white"];
@@ -117,8 +118,9 @@ fn mentions_point_at_the_noun_of_the_object() {
             for mention in mentions {
                 let noun = &text[mention.start..mention.end];
                 let object = objects.iter().find(|o| o.id == mention.object).unwrap();
-                let fits = |noun: &str| crate::synth::phrasing::noun_fits(noun, object);
-                assert!(fits(noun) || fits(noun.trim_end_matches('s')), "{noun} for {object:?} in {text}");
+                let several = |name: &&str| noun == plural(name);
+                let fits = noun_fits(noun, object) || names(&object.category).iter().any(several);
+                assert!(fits, "{noun} for {object:?} in {text}");
             }
         }
         asked_about += question.asked_about.len();
