@@ -87,6 +87,8 @@ pub struct Clip {
     pub objects: Vec<BevPoint>,
     /// Where their fronts face, bev axes; `None` for things without a front.
     pub fronts: Vec<Option<Orientation>>,
+    /// Their colour classes; [`NO_CLASS`] where no colour applies.
+    pub colors: Vec<u8>,
     /// Category names that mean one object only, with its number.
     pub named_alone: Vec<(String, usize)>,
     /// Pictures between the views; `None` unless asked for.
@@ -225,7 +227,8 @@ impl ClipMaker {
             count => generate_questions(scene, walk, rng, &question_options(count)),
         };
         let footage = self.spacing.map(|spacing| footage(&renderer, walk, &intrinsics, spacing, frames));
-        Clip { views, questions, objects, fronts, named_alone: synth::named_alone(&all), footage }
+        let colors = classes.0.iter().map(|(_, color)| *color).collect();
+        Clip { views, questions, objects, fronts, colors, named_alone: synth::named_alone(&all), footage }
     }
 
     fn view(

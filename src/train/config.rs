@@ -196,6 +196,9 @@ pub struct JointWeights {
     /// nouns, and the attention of these to the person and of answers to them (not in the paper).
     #[serde(default)]
     pub egocentric: f64,
+    /// Colour of the object that a noun names, read at the same layer (not in the paper).
+    #[serde(default)]
+    pub color: f64,
     /// Where the fronts of objects face, read off nouns and vision tokens (not in the paper).
     #[serde(default)]
     pub front: f64,

@@ -11,6 +11,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::TrainError;
+use super::clip::NO_CLASS;
 use super::config::{CameraSource, CueSource, JointConfig};
 use super::feed::BatchSource;
 use super::joint_sample::{JointSample, Suffix, noisy_poses};
@@ -87,6 +88,8 @@ pub struct SuffixRows {
     pub egocentric: Vec<(u32, BevPoint)>,
     /// Rows of nouns and unit vectors along the fronts of what they name.
     pub fronts: Vec<(u32, BevPoint)>,
+    /// Rows of nouns and the colour classes of what they name.
+    pub colors: Vec<(u32, i64)>,
 }
 
 /// Builds batches from a pool of samples.
@@ -285,6 +288,8 @@ fn suffix_rows(suffixes: &[&Suffix], device: &Device) -> candle_core::Result<(Te
             let front = mention.front?.direction();
             Some(((first + mention.token) as u32, BevPoint::new(front.x, front.y)))
         }));
+        let colored = suffix.mentions.iter().filter(|mention| mention.color != NO_CLASS);
+        rows.colors.extend(colored.map(|mention| ((first + mention.token) as u32, i64::from(mention.color))));
         rows.mentions
             .extend(suffix.mentions.iter().map(|mention| ((first + mention.token) as u32, mention.position)));
     }
@@ -321,6 +326,7 @@ mod tests {
                 object: 0,
                 position: BevPoint::new(3.0, 4.0),
                 front: None,
+                color: 5,
             }],
         };
         let long =
@@ -332,6 +338,7 @@ mod tests {
         assert_eq!(rows.answer_starts, [0, 2]);
         assert_eq!(rows.position, [(1, BevPoint::new(1.0, 2.0))]);
         assert_eq!(rows.mentions, [(0, BevPoint::new(3.0, 4.0))]);
+        assert_eq!(rows.colors, [(0, 5)]);
         assert!(rows.egocentric.is_empty());
     }
 
@@ -342,7 +349,8 @@ mod tests {
             let way = ahead.direction() * metres;
             BevPoint::new(1.0 + way.x, 2.0 + way.y)
         };
-        let mention = |token, metres| MentionTarget { token, object: 0, position: at(metres), front: None };
+        let mention =
+            |token, metres| MentionTarget { token, object: 0, position: at(metres), front: None, color: 0 };
         let asking = Suffix {
             ids: vec![5, 1, 2, 9, 8, 7, 6],
             answer: 5,

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::TrainError;
 use super::alignment::word_shares;
-use super::clip::{Clip, ClipMaker};
+use super::clip::{Clip, ClipMaker, NO_CLASS};
 use super::joint_scenes::token_colors;
 use super::pixels::pixel_tensor;
 use super::pointing::tokens_showing;
@@ -36,6 +36,8 @@ pub struct MentionTarget {
     pub position: BevPoint,
     /// Where its front faces, bev axes; `None` for things without a front.
     pub front: Option<Orientation>,
+    /// Its colour class; [`NO_CLASS`] where no colour applies.
+    pub color: u8,
 }
 
 /// A question as token ids behind the video.
@@ -186,7 +188,8 @@ impl SampleMaker {
             if let (Some(text), Some(&position)) = (tail.get(..end), clip.objects.get(object)) {
                 let token = encode(text)?.len().saturating_sub(1);
                 let front = clip.fronts.get(object).copied().flatten();
-                mentions.push(MentionTarget { token, object, position, front });
+                let color = clip.colors.get(object).copied().unwrap_or(NO_CLASS);
+                mentions.push(MentionTarget { token, object, position, front, color });
             }
         }
         ids.extend(encode(&PromptText::completion(&question.labeled.key.words(asked)))?);

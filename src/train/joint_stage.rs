@@ -5,7 +5,7 @@
 //! Ours: several questions are packed behind one video through the expandable
 //! key-value cache; spatial weights are higher than the paper's, which do not move
 //! a model that starts from nothing; nouns of the situation text predict, at a
-//! middle layer, where the object is that they name; vision tokens resemble the words
+//! middle layer, where the object is that they name and its colour; vision tokens resemble the words
 //! of what they show ([`super::alignment`]), at first that alone; some heads are told
 //! what nouns should attend to ([`super::pointing`]), `<Pos>` and `<Ori>` which nouns they
 //! mean, and nouns of questions where their things lie for the person ([`super::referring`]).
@@ -17,7 +17,7 @@ use candle_core::{D, DType, Device, Tensor, Var};
 use candle_nn::Module as _;
 
 use super::alignment::WordTable;
-use super::clip::ClipMaker;
+use super::clip::{ClipMaker, color_names};
 use super::config::{CameraSource, TrainConfig};
 use super::joint_batch::{JointBatch, JointSource, joint_batch};
 use super::joint_figures::{CONSTANT_LAYOUT_ERROR, JointFigures};
@@ -54,6 +54,7 @@ pub struct JointStage {
     early_head: Linear,
     gaze_head: Linear,
     egocentric_head: Linear,
+    color_head: Linear,
     front_head: Linear,
     early_front_head: Linear,
     words: WordTable,
@@ -112,6 +113,7 @@ impl JointStage {
             early_head: linear(width, 4, true, &own.pp("early_layout"))?,
             gaze_head: linear(width, 4, true, &own.pp("gaze"))?,
             egocentric_head: linear(width, 4, true, &own.pp("egocentric"))?,
+            color_head: linear(width, color_names().len(), true, &own.pp("color"))?,
             front_head: linear(width, 4, true, &own.pp("front"))?,
             early_front_head: linear(width, 4, true, &own.pp("early_front"))?,
             head_ids,
@@ -300,20 +302,7 @@ impl JointStage {
                 ));
             }
         }
-        if !rows.mentions.is_empty() && weights.mention > 0.0 {
-            let middle = output.entering(self.config.joint.mention_layer)?;
-            let found = read_place(&self.mention_head, &pick(middle, &rows.mentions)?)?;
-            let target = points(&rows.mentions, self.device())?;
-            terms.push(("mention", nll.mean(&found.mean, &found.raw, &target)?, weights.mention));
-        }
-        if weights.front > 0.0 {
-            terms.push(("front", self.fronts(batch, &output)?, weights.front));
-        }
-        if weights.pointing > 0.0
-            && let Some((scores, wanted)) = self.pointing(batch, &output)?
-        {
-            terms.push(("pointing", pointing_loss(&scores, &wanted)?, weights.pointing));
-        }
+        terms.extend(self.nouns(batch, &output)?);
         if weights.referring > 0.0 {
             let layer = self.config.joint.mention_layer;
             let loss = self.referring(&batch.referrers.situations, layer, (batch, &output))?;
@@ -322,6 +311,37 @@ impl JointStage {
         if weights.egocentric > 0.0 {
             let losses = self.seen_by_the_person(batch, &output)?;
             terms.extend(losses.into_iter().map(|(name, loss)| (name, loss, weights.egocentric)));
+        }
+        Ok(terms)
+    }
+
+    /// What nouns know of the things they name.
+    fn nouns(
+        &self,
+        batch: &JointBatch,
+        output: &JointOutput,
+    ) -> candle_core::Result<Vec<(&'static str, Tensor, f64)>> {
+        let (weights, rows) = (self.config.joint.weights, &batch.rows);
+        let middle = output.entering(self.config.joint.mention_layer)?;
+        let mut terms = Vec::new();
+        if !rows.mentions.is_empty() && weights.mention > 0.0 {
+            let found = read_place(&self.mention_head, &pick(middle, &rows.mentions)?)?;
+            let target = points(&rows.mentions, self.device())?;
+            let loss = GaussianNll::default().mean(&found.mean, &found.raw, &target)?;
+            terms.push(("mention", loss, weights.mention));
+        }
+        if !rows.colors.is_empty() && weights.color > 0.0 {
+            let logits = read(&self.color_head, &pick(middle, &rows.colors)?)?;
+            let labels = Tensor::from_iter(rows.colors.iter().map(|(_, color)| *color), self.device())?;
+            terms.push(("color", cross_entropy(&logits, &labels)?, weights.color));
+        }
+        if weights.front > 0.0 {
+            terms.push(("front", self.fronts(batch, output)?, weights.front));
+        }
+        if weights.pointing > 0.0
+            && let Some((scores, wanted)) = self.pointing(batch, output)?
+        {
+            terms.push(("pointing", pointing_loss(&scores, &wanted)?, weights.pointing));
         }
         Ok(terms)
     }
@@ -486,8 +506,13 @@ fn entering(kept: &BTreeMap<usize, Tensor>, layer: usize) -> candle_core::Result
 
 /// A place with its uncertainty, read off rows (.., h) of the residual stream.
 fn read_place(head: &Linear, rows: &Tensor) -> candle_core::Result<GaussianOutput> {
+    GaussianOutput::split(&read(head, rows)?)
+}
+
+/// What `head` reads off rows (.., h) of the residual stream, whatever their size.
+fn read(head: &Linear, rows: &Tensor) -> candle_core::Result<Tensor> {
     let scale = (rows.sqr()?.mean_keepdim(D::Minus1)? + 1e-6)?.sqrt()?;
-    GaussianOutput::split(&head.forward(&rows.broadcast_div(&scale)?)?)
+    head.forward(&rows.broadcast_div(&scale)?)
 }
 
 fn points(targets: &[(u32, BevPoint)], device: &Device) -> candle_core::Result<Tensor> {

@@ -126,7 +126,7 @@ mod tests {
     use crate::geometry::Orientation;
 
     fn mention(token: usize, x: f32, y: f32) -> MentionTarget {
-        MentionTarget { token, object: token, position: BevPoint::new(x, y), front: None }
+        MentionTarget { token, object: token, position: BevPoint::new(x, y), front: None, color: 0 }
     }
 
     fn suffix(mentions: Vec<MentionTarget>, degrees: f32) -> Suffix {

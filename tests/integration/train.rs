@@ -21,7 +21,7 @@ use loc3r::worker::CancelFlag;
 /// The preset with the smallest model and so little of everything that a stage takes
 /// seconds; `assignments` come on top.
 fn tiny(assignments: &[&str]) -> TrainConfig {
-    const SMALL: [&str; 31] = [
+    const SMALL: [&str; 32] = [
         "model=tiny",
         "micro_batches=1",
         "tower.muon=0.0",
@@ -49,6 +49,7 @@ fn tiny(assignments: &[&str]) -> TrainConfig {
         "joint.weights.referring=1.0",
         "joint.weights.gaze=1.0",
         "joint.weights.front=1.0",
+        "joint.weights.color=0.5",
         "joint.weights.early_layout=0.5",
         "joint.weights.pointing=0.5",
         "joint.weights.words=0.5",
