@@ -41,7 +41,7 @@ pub(super) struct FetchArgs {
     /// Checkpoint folder to write [default: one among the installed models; $LOC3R_MODELS moves them]
     #[arg(long, value_name = "FOLDER")]
     into: Option<PathBuf>,
-    /// Address of the hub or a mirror [default: $HF_ENDPOINT, or https://huggingface.co]
+    /// Address of the hub or a mirror [default: $HF_ENDPOINT, or huggingface.co]
     #[arg(long, value_name = "URL")]
     endpoint: Option<Endpoint>,
 }
