@@ -3,8 +3,6 @@
 //!
 //! Shapes: frames F, patches N = grid², width D, image side S.
 
-use std::ops::ControlFlow;
-
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, Module as _, VarBuilder};
 
@@ -12,7 +10,7 @@ use super::config::SiglipConfig;
 use super::layers::{LayerNorm, Linear, gelu_mlp, linear};
 use super::ops::{self, AttentionMask, Gelu, HeadCounts};
 
-/// Frames of one pass of [`SiglipTower::forward_in_chunks`].
+/// Frames of one pass where many are to be seen: bounds the memory.
 pub const CHUNK: usize = 8;
 
 /// Patch embedding, learned positions and pre-norm transformer layers.
@@ -71,24 +69,15 @@ impl SiglipTower {
         Ok(states)
     }
 
-    /// `forward` a few frames at a time, cut from the graph: bounds the memory.
-    /// `progress` hears how many frames are done, before each pass and at the end; `None`
-    /// when it breaks.
-    pub fn forward_in_chunks(
-        &self,
-        pixels: &Tensor,
-        progress: &mut dyn FnMut(usize) -> ControlFlow<()>,
-    ) -> Result<Option<Tensor>> {
+    /// `forward`, [`CHUNK`] frames at a time, cut from the graph.
+    pub fn forward_in_chunks(&self, pixels: &Tensor) -> Result<Tensor> {
         let total = pixels.dim(0)?;
         let mut features = Vec::new();
         for start in (0..total).step_by(CHUNK) {
-            if progress(start).is_break() {
-                return Ok(None);
-            }
             let chunk = pixels.narrow(0, start, CHUNK.min(total - start))?;
             features.push(self.forward(&chunk)?.detach());
         }
-        if progress(total).is_break() { Ok(None) } else { Tensor::cat(&features, 0).map(Some) }
+        Tensor::cat(&features, 0)
     }
 
     /// Patches with positions, (F, 3, S, S) to (F, N, D).

@@ -112,8 +112,9 @@ impl Watched {
         let places = self.places(sampled)?;
         let Self { secs, pixels, features, .. } = self;
         let all = |parts: Vec<Tensor>| Tensor::cat(&parts, 0);
-        let known: BTreeSet<usize> = places.iter().copied().collect();
-        if known.len() == places.len() || known.len() < secs.len() {
+        let distinct = places.iter().collect::<BTreeSet<_>>().len();
+        let (between, repeated) = (distinct < secs.len(), distinct < places.len());
+        if between || !repeated {
             return Ok(Followed { features: all(features)?, pixels: all(pixels)?, secs, sampled: places });
         }
         let chosen: Vec<u32> = places.iter().map(|&at| at as u32).collect();

@@ -1,8 +1,6 @@
 //! Mean, whitening and limit of what a tower sees in generated rooms; see
 //! [`crate::model::familiarity`].
 
-use std::ops::ControlFlow;
-
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
@@ -72,11 +70,8 @@ fn frames_of(
             let pictures: Vec<&[u8]> = clip.views.iter().map(|view| view.rgb.as_slice()).collect();
             let varied = (augment && config.data.augment).then_some(seed);
             let pixels = pixel_tensor(&pictures, side, varied, model.network.device())?;
-            let go_on = &mut |_| ControlFlow::Continue(());
-            match model.network.vision.forward_in_chunks(&pixels, go_on)? {
-                Some(features) => Ok(frame_features(&features)?.to_vec2::<f32>()?),
-                None => Ok(Vec::new()),
-            }
+            let features = model.network.vision.forward_in_chunks(&pixels)?;
+            Ok(frame_features(&features)?.to_vec2::<f32>()?)
         })
         .collect()
 }

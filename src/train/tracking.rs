@@ -1,7 +1,5 @@
 //! The camera encoder on rendered clips.
 
-use std::ops::ControlFlow;
-
 use super::clip::Clip;
 use super::pixels::pixel_tensor;
 use crate::model::Network;
@@ -18,10 +16,7 @@ pub fn tracked(
     let pictures: Vec<&[u8]> = footage.rgb.iter().map(Vec::as_slice).collect();
     let side = pictures.first().map_or(0, |rgb| (rgb.len() / 3).isqrt());
     let pixels = pixel_tensor(&pictures, side, None, network.device())?;
-    let Some(features) = network.vision.forward_in_chunks(&pixels, &mut |_| ControlFlow::Continue(()))?
-    else {
-        return Ok(None);
-    };
+    let features = network.vision.forward_in_chunks(&pixels)?;
     let footage = Footage {
         features: &features,
         pixels: &pixels,

@@ -204,17 +204,22 @@ impl Text {
         let mut parts = template.split("{}");
         let mut text = Self::new(parts.next().unwrap_or_default());
         for (noun, words) in nouns.iter().zip(parts) {
-            if !noun.adjective.is_empty() {
-                text.words.push_str(&noun.adjective);
-                text.words.push(' ');
-            }
-            let start = text.words.len();
-            text.words.push_str(&noun.words);
-            let end = text.words.len();
-            text.mentions.extend(noun.object.map(|object| Mention { start, end, object }));
+            text.push_noun(&noun.adjective, &noun.words, noun.object);
             text.words.push_str(words);
         }
         text
+    }
+
+    /// Appends a noun behind its adjective, and remembers where it names `object`.
+    fn push_noun(&mut self, adjective: &str, noun: &str, object: Option<ObjectId>) {
+        if !adjective.is_empty() {
+            self.words.push_str(adjective);
+            self.words.push(' ');
+        }
+        let start = self.words.len();
+        self.words.push_str(noun);
+        let end = self.words.len();
+        self.mentions.extend(object.map(|object| Mention { start, end, object }));
     }
 
     /// Appends words, after a blank unless they start with punctuation.
@@ -229,18 +234,11 @@ impl Text {
     /// Appends `article` and the name of an object.
     pub(super) fn name(self, article: &str, referent: &Referent) -> Self {
         let mut text = self.say(article);
-        if !referent.adjective.is_empty() {
-            text = text.say(&referent.adjective);
-        }
         text.words.push(' ');
-        let start = text.words.len();
-        text.words.push_str(&referent.noun);
-        text.mentions.push(Mention { start, end: text.words.len(), object: referent.id });
+        text.push_noun(&referent.adjective, &referent.noun, Some(referent.id));
         if let Some(beside) = &referent.beside {
             text = text.say(beside.words).say("the ");
-            let start = text.words.len();
-            text.words.push_str(&beside.noun);
-            text.mentions.push(Mention { start, end: text.words.len(), object: beside.id });
+            text.push_noun("", &beside.noun, Some(beside.id));
         }
         text
     }
