@@ -48,6 +48,11 @@ pub(super) struct TrainArgs {
     /// Takes finished stages from another run folder, as in --from tower=runs/a; may be repeated.
     #[arg(long, value_name = "STAGE=RUN")]
     from: Vec<String>,
+    /// Goes on from the model that a run exported: the joint stage begins with its weights
+    /// instead of random ones, in a new run; another seed gives it other rooms. Example: loc3r
+    /// train --preset joint --init assets/models/loc3r-mini --set seed=3 --out runs/more
+    #[arg(long, value_name = "MODEL", conflicts_with_all = ["resume", "ablation", "from"])]
+    init: Option<PathBuf>,
     /// Instead of one model, trains and measures every model of the comparison that shows
     /// what each part of the objective does; the table is RUN/README.md. Stopped at any
     /// moment, the same command goes on.
@@ -102,6 +107,8 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
             run.store(&config)?;
         }
         (run, config)
+    } else if let Some(folder) = &args.init {
+        pipeline::begin_with(folder, &out, &config)?
     } else {
         (RunDir::create(&out, &config)?, config)
     };
@@ -220,5 +227,5 @@ fn adjusted(config: &TrainConfig, set: &[String], steps: Option<u64>) -> anyhow:
 }
 
 fn stage_kind(name: &str) -> Option<StageKind> {
-    [StageKind::Tower, StageKind::Camera, StageKind::Joint].into_iter().find(|kind| kind.name() == name)
+    StageKind::ALL.into_iter().find(|kind| kind.name() == name)
 }

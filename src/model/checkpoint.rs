@@ -36,7 +36,8 @@ const LISTED: usize = 5;
 pub struct KeyReport {
     /// Loaded.
     pub used: Vec<String>,
-    /// Known, but not needed (the vision tower's last layer and post norm).
+    /// Known, but not needed (the vision tower's last layer and post norm, what only training
+    /// reads).
     pub ignored: Vec<String>,
     /// Needed, but not there.
     pub missing: Vec<String>,

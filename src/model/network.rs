@@ -29,6 +29,9 @@ pub const VISION_PREFIX: &str = "model.vision_tower";
 /// Prefix of the tensors that tell what clips must look like.
 pub const FAMILIARITY_PREFIX: &str = "familiarity";
 
+/// Names of tensors that only training reads start with this.
+pub const TRAINING_ONLY_PREFIX: &str = "training.";
+
 /// All parts that one training step touches.
 #[derive(Debug, Clone)]
 pub struct Network {

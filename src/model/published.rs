@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::config::{CameraEncoderConfig, ModelConfig, NewlineMode, PoolingMode, Qwen2Config};
 use super::cut3r::Cut3rConfig;
+use super::network::TRAINING_ONLY_PREFIX;
 
 /// Prefixes of transformers' conversions and what the network calls them; the first
 /// match counts.
@@ -36,7 +37,7 @@ pub(super) fn canonical_name(name: &str) -> String {
         .unwrap_or_else(|| name.to_owned())
 }
 
-/// Tensors that published files hold and the network has no use for.
+/// Tensors that files hold and the network has no use for.
 pub(super) fn is_ignored(name: &str, config: &ModelConfig) -> bool {
     let vision = "model.vision_tower.vision_tower.vision_model.";
     if let Some(rest) = name.strip_prefix(vision) {
@@ -56,7 +57,11 @@ pub(super) fn is_ignored(name: &str, config: &ModelConfig) -> bool {
     }
     let tied_output = name == "lm_head.weight" && config.language.tie_word_embeddings;
     let unused_newline = name == "model.image_newline";
-    tied_output || unused_newline || name.ends_with("rotary_emb.inv_freq") || name.ends_with("position_ids")
+    tied_output
+        || unused_newline
+        || name.starts_with(TRAINING_ONLY_PREFIX)
+        || name.ends_with("rotary_emb.inv_freq")
+        || name.ends_with("position_ids")
 }
 
 /// Our configuration for LLaVA-Video's `config.json` (`model_type` `llava_qwen`).
@@ -258,6 +263,7 @@ mod tests {
         assert!(!is_ignored(&layer(25), &config) && !is_ignored(&layer(27), &config));
         assert!(!is_ignored("lm_head.weight", &config));
         assert!(!is_ignored("model.layers.0.extra", &config));
+        assert!(is_ignored("training.mention.weight", &config));
     }
 
     #[test]

@@ -50,6 +50,9 @@ pub enum StageKind {
 }
 
 impl StageKind {
+    /// In the order of training.
+    pub const ALL: [Self; 3] = [Self::Tower, Self::Camera, Self::Joint];
+
     /// Name in files.
     pub fn name(self) -> &'static str {
         match self {

@@ -1,18 +1,18 @@
 //! From a run to a checkpoint folder that the product loads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 
-use super::joint_stage::TRAINING_ONLY_PREFIX;
 use super::pipeline::{TrainedModel, sample_maker};
 use super::words::tokenizer_of;
 use super::{RunDir, StageKind, TrainConfig, TrainError, calibration, familiarity};
-use crate::model::network::FAMILIARITY_PREFIX;
+use crate::model::network::{FAMILIARITY_PREFIX, TRAINING_ONLY_PREFIX};
 use crate::model::{ModelConfig, checkpoint};
 
-/// Writes the newest joint checkpoint of a run to `folder` (weights in f16).
+/// Writes the newest joint checkpoint of a run to `folder` (weights in f16); what only training
+/// reads comes along, so that [`super::pipeline::begin_with`] goes on from there.
 ///
 /// # Errors
 /// When the run has no joint checkpoint or not its vocabulary, or the folder cannot be
@@ -23,25 +23,17 @@ pub fn export(run: &RunDir, config: &TrainConfig, folder: &Path) -> Result<PathB
         return Err(TrainError::MissingStage { stage: "export", needs: stage });
     }
     let model = TrainedModel::new(config, &Device::Cpu)?;
-    // Names of a fresh model: what only training needs, or an older version had, stays behind.
-    let names: Vec<String> = model.variables.tensors().into_keys().collect();
+    // Names of a fresh model: what the network of an older version had stays behind.
+    let names: BTreeSet<String> = model.variables.tensors().into_keys().collect();
     let trained = run.load_variables(&model.variables, &Device::Cpu)?;
-    let untrained = names.iter().find(|name| {
-        let kept = StageKind::Joint.trains(name) && !name.starts_with(TRAINING_ONLY_PREFIX);
-        kept && !trained.contains(*name)
-    });
-    if let Some(name) = untrained {
+    if let Some(name) = names.difference(&trained).find(|name| StageKind::Joint.trains(name)) {
         let path = run.checkpoint(stage).join("model.safetensors");
         let reason =
             format!("{name} is missing: the run trained another {:?} than there is now", config.model);
         return Err(TrainError::Checkpoint { path, reason });
     }
-    let mut all = model.variables.tensors();
-    let mut tensors: BTreeMap<String, Tensor> = names
-        .into_iter()
-        .filter(|name| !name.starts_with(TRAINING_ONLY_PREFIX))
-        .filter_map(|name| all.remove(&name).map(|tensor| (name, tensor)))
-        .collect();
+    let mut tensors: BTreeMap<String, Tensor> = model.variables.tensors().into_iter().collect();
+    tensors.retain(|name, _| names.contains(name) || name.starts_with(TRAINING_ONLY_PREFIX));
     let factor = calibration::fit(config, &model, sample_maker(run, config, &model)?)?;
     let bias = tensors.get_mut(calibration::POSITION_BIAS).ok_or_else(|| TrainError::Checkpoint {
         path: run.path().to_owned(),

@@ -5,10 +5,11 @@
 //! Ours: several questions are packed behind one video through the expandable
 //! key-value cache; spatial weights are higher than the paper's, which do not move
 //! a model that starts from nothing; nouns of the situation text predict, at a
-//! middle layer, where the object is that they name and its colour; vision tokens resemble the words
-//! of what they show ([`super::alignment`]), at first that alone; some heads are told
-//! what nouns should attend to ([`super::pointing`]), `<Pos>` and `<Ori>` which nouns they
-//! mean, and nouns of questions where their things lie for the person ([`super::referring`]).
+//! middle layer, where the object is that they name and its colour; vision tokens
+//! resemble the words of what they show ([`super::alignment`]), at first that alone; some
+//! heads are told what nouns should attend to ([`super::pointing`]), `<Pos>` and `<Ori>`
+//! which nouns they mean, and nouns of questions where their things lie for the person
+//! ([`super::referring`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
@@ -33,11 +34,9 @@ use super::{StageKind, TrainError, Variables};
 use crate::geometry::BevPoint;
 use crate::model::heads::GaussianOutput;
 use crate::model::layers::{Linear, linear};
-use crate::model::qwen2::{KvCache, PassOptions};
+use crate::model::network::TRAINING_ONLY_PREFIX;
+use crate::model::qwen2::{HiddenStates, KvCache, PassOptions};
 use crate::model::sequence::VisualLayout;
-
-/// Names of variables that only training needs start with this.
-pub const TRAINING_ONLY_PREFIX: &str = "training.";
 
 /// Held-out rooms that go through the network at once.
 const CHUNK: usize = 2;
@@ -72,7 +71,7 @@ pub struct JointOutput {
     pub early: Tensor,
     /// Final rows of the questions, flattened to (S, h).
     pub rows: Tensor,
-    /// Rows of the questions that enter the layers which training looks at, (S, h), by layer.
+    /// Rows of the questions that enter the layers which training looks at, (B K, L, h), by layer.
     entering: BTreeMap<usize, Tensor>,
     /// Keys and values of all layers over the rows before each question and its own,
     /// (B K, G, P + L, d).
@@ -83,8 +82,8 @@ pub struct JointOutput {
 
 impl JointOutput {
     /// Rows of the questions that enter `layer` (counted from 0), (S, h).
-    fn entering(&self, layer: usize) -> candle_core::Result<&Tensor> {
-        entering(&self.entering, layer)
+    fn entering(&self, layer: usize) -> candle_core::Result<Tensor> {
+        entering(&self.entering, layer)?.flatten(0, 1)
     }
 }
 
@@ -159,15 +158,15 @@ impl JointStage {
         let chosen = Tensor::new(patches.as_slice(), self.device())?;
         let of_patches = |rows: &Tensor| rows.index_select(&chosen, 1);
         let layout = network.heads.layout(&of_patches(network.head_rows(&hidden))?)?;
-        let kept = taps.iter().copied().zip(hidden.tapped.iter().cloned()).collect();
-        let early = of_patches(entering(&kept, joint.pointing_layer())?)?;
+        let by_layer =
+            |hidden: &HiddenStates| taps.iter().copied().zip(hidden.tapped.iter().cloned()).collect();
+        let early = of_patches(entering(&by_layer(&hidden), joint.pointing_layer())?)?;
 
         let mut cache = cache.expand(batch.copies)?;
         let suffix = network.language.embed(&batch.ids)?; // (B K, L, h)
         let hidden = network.language.forward_with(&suffix, &mut cache, options)?;
         let rows = network.head_rows(&hidden).flatten(0, 1)?;
-        let entering = taps.iter().zip(&hidden.tapped).map(|(layer, rows)| Ok((*layer, rows.flatten(0, 1)?)));
-        let entering = entering.collect::<candle_core::Result<_>>()?;
+        let entering = by_layer(&hidden);
         Ok(JointOutput { vision: pooled, layout, early, rows, entering, cache, patches })
     }
 
@@ -252,7 +251,7 @@ impl JointStage {
             return Ok(early);
         }
         let middle = output.entering(self.config.joint.mention_layer)?;
-        let found = read_place(&self.front_head, &pick(middle, nouns)?)?;
+        let found = read_place(&self.front_head, &pick(&middle, nouns)?)?;
         early + nll.mean(&found.mean, &found.raw, &points(nouns, self.device())?)?
     }
 
@@ -325,13 +324,13 @@ impl JointStage {
         let middle = output.entering(self.config.joint.mention_layer)?;
         let mut terms = Vec::new();
         if !rows.mentions.is_empty() && weights.mention > 0.0 {
-            let found = read_place(&self.mention_head, &pick(middle, &rows.mentions)?)?;
+            let found = read_place(&self.mention_head, &pick(&middle, &rows.mentions)?)?;
             let target = points(&rows.mentions, self.device())?;
             let loss = GaussianNll::default().mean(&found.mean, &found.raw, &target)?;
             terms.push(("mention", loss, weights.mention));
         }
         if !rows.colors.is_empty() && weights.color > 0.0 {
-            let logits = read(&self.color_head, &pick(middle, &rows.colors)?)?;
+            let logits = read(&self.color_head, &pick(&middle, &rows.colors)?)?;
             let labels = Tensor::from_iter(rows.colors.iter().map(|(_, color)| *color), self.device())?;
             terms.push(("color", cross_entropy(&logits, &labels)?, weights.color));
         }
@@ -357,7 +356,7 @@ impl JointStage {
         let places = &batch.rows.egocentric;
         let mut losses = Vec::new();
         if !places.is_empty() {
-            let seen = read_place(&self.egocentric_head, &pick(output.entering(answering)?, places)?)?;
+            let seen = read_place(&self.egocentric_head, &pick(&output.entering(answering)?, places)?)?;
             let target = points(places, self.device())?;
             losses.push(("egocentric", GaussianNll::default().mean(&seen.mean, &seen.raw, &target)?));
         }
@@ -420,7 +419,7 @@ impl JointStage {
             }
             if !rows.mentions.is_empty() {
                 let middle = output.entering(self.config.joint.mention_layer)?;
-                let found = read_place(&self.mention_head, &pick(middle, &rows.mentions)?)?;
+                let found = read_place(&self.mention_head, &pick(&middle, &rows.mentions)?)?;
                 figures.add_mentions(&found.mean, rows)?;
             }
         }

@@ -1,22 +1,24 @@
 //! A whole run: builds the network, runs its stages in order, each from where it
 //! was left.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use candle_core::Device;
 
 use super::clip::{ClipMaker, ViewChoice, category_names, color_names};
-use super::config::{CameraSource, CueSource, DataConfig};
+use super::config::{CameraSource, CueSource, DataConfig, JointConfig};
 use super::dense_stage::DenseStage;
 use super::joint_sample::SampleMaker;
 use super::joint_stage::JointStage;
+use super::run_dir::Progress;
 use super::stage::Runner;
 use super::words::tokenizer_of;
 use super::{RunDir, StageKind, TrainConfig, TrainError, TrainEvent, Variables};
 use crate::model::config::CameraEncoderConfig;
-use crate::model::network::CAMERA_PREFIX;
+use crate::model::network::{CAMERA_PREFIX, TRAINING_ONLY_PREFIX};
 use crate::model::odometry::{OdometryCamera, OdometryConfig};
-use crate::model::{ModelConfig, Network};
+use crate::model::{ModelConfig, Network, checkpoint};
 use crate::worker::CancelFlag;
 
 /// Width of a camera token of the models trained here.
@@ -151,6 +153,89 @@ pub fn sample_maker(
         tokenizer: tokenizer_of(run, config, &model.config)?,
         augment: config.data.augment,
     })
+}
+
+/// Makes a run in the folder `out` whose joint stage goes on from the weights and the
+/// vocabulary of the model that a run exported to `folder`; its other stages count as
+/// finished. Gives the run and its configuration: `config` without the steps that only random
+/// weights begin with.
+///
+/// # Errors
+/// When `config` has other stages than the joint one, `folder` is not a model that it trains or
+/// lacks what only training reads, or `out` is not a new folder.
+pub fn begin_with(
+    folder: &Path,
+    out: &Path,
+    config: &TrainConfig,
+) -> Result<(RunDir, TrainConfig), TrainError> {
+    let stages = vec![StageKind::Joint];
+    if config.stages != stages {
+        let reason = "only the joint stage goes on from a model; add --preset joint".to_owned();
+        return Err(TrainError::Config { reason });
+    }
+    let joint = JointConfig { growing_steps: 0, word_steps: 0, ..config.joint };
+    let config = TrainConfig { joint, ..config.clone() };
+    let variables = weights_of(folder, &config)?;
+    let vocabulary = folder.join(checkpoint::TOKENIZER_FILE);
+
+    if RunDir::at(out).config_path().exists() {
+        return Err(TrainError::RunExists { path: out.to_owned() });
+    }
+    // Beside its place until it is whole: half of it would be taken for a run that lacks a stage.
+    let partial = out.with_extension("partial");
+    if partial.exists() {
+        std::fs::remove_dir_all(&partial).map_err(|error| TrainError::file(&partial, error))?;
+    }
+    let run = RunDir::create(&partial, &config)?;
+    std::fs::copy(&vocabulary, run.tokenizer_path()).map_err(|error| TrainError::file(&vocabulary, error))?;
+    for kind in StageKind::ALL {
+        let progress = Progress { step: 0, finished: !stages.contains(&kind) };
+        run.save(kind.name(), &variables, None, progress)?;
+    }
+    std::fs::rename(&partial, out).map_err(|error| TrainError::file(out, error))?;
+    Ok((RunDir::at(out), config))
+}
+
+/// The variables of the model that `config` trains and what only training reads, from a folder.
+fn weights_of(folder: &Path, config: &TrainConfig) -> Result<Variables, TrainError> {
+    let path = folder.join(checkpoint::WEIGHTS_FILE);
+    let model = TrainedModel::new(config, &Device::Cpu)?;
+    let told = folder.join(checkpoint::CONFIG_FILE);
+    let json = std::fs::read(&told).map_err(|error| TrainError::file(&told, error))?;
+    let stored: ModelConfig =
+        serde_json::from_slice(&json).map_err(|error| TrainError::file(&told, error))?;
+    let wanted = ModelConfig {
+        familiarity: stored.familiarity,
+        tokenizer_entries: stored.tokenizer_entries,
+        notice: stored.notice.clone(),
+        ..model.config
+    };
+    if let Some(field) = first_difference(&stored, &wanted)? {
+        let reason = format!("its {field} is not that of {:?}", config.model);
+        return Err(TrainError::Checkpoint { path: told, reason });
+    }
+    let needed: BTreeSet<String> = model.variables.tensors().into_keys().collect();
+    let for_training = |name: &str| name.starts_with(TRAINING_ONLY_PREFIX);
+    let load = |name: &str| needed.contains(name) || for_training(name);
+    let found = model.variables.load(&path, &Device::Cpu, load)?;
+    if let Some(name) = needed.difference(&found).next() {
+        return Err(TrainError::Checkpoint { path, reason: format!("{name} is missing") });
+    }
+    if !found.iter().any(|name| for_training(name)) {
+        let reason = "it lacks what only training reads; take the folder that a run exported".to_owned();
+        return Err(TrainError::Checkpoint { path, reason });
+    }
+    Ok(model.variables)
+}
+
+/// The first field of two configurations that differs.
+fn first_difference(a: &ModelConfig, b: &ModelConfig) -> Result<Option<String>, TrainError> {
+    let fields = |config: &ModelConfig| {
+        serde_json::to_value(config).map_err(|error| TrainError::Config { reason: error.to_string() })
+    };
+    let (a, b) = (fields(a)?, fields(b)?);
+    let names = a.as_object().into_iter().flatten().map(|(name, _)| name);
+    Ok(names.into_iter().find(|name| a.get(name) != b.get(name)).cloned())
 }
 
 /// Copies the checkpoint of a stage of another run into this one, as a finished stage.

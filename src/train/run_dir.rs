@@ -6,7 +6,7 @@
 //! RUN/metrics.jsonl                  one `TrainEvent` a line, appended
 //! RUN/scenes/STAGE-STEP.json         rooms of a validation, predicted and true
 //! RUN/checkpoints/STAGE/model.safetensors      variables (f32)
-//! RUN/checkpoints/STAGE/optimizer.safetensors  moments
+//! RUN/checkpoints/STAGE/optimizer.safetensors  moments; none where it began from a model
 //! RUN/checkpoints/STAGE/progress.json          steps done
 //! RUN/checkpoints/joint/tokenizer.json         the vocabulary it was trained with
 //! ```
@@ -167,7 +167,7 @@ impl RunDir {
             }
             events.push(event);
         }
-        for stage in [StageKind::Tower, StageKind::Camera, StageKind::Joint].map(StageKind::name) {
+        for stage in StageKind::ALL.map(StageKind::name) {
             let done = self.progress(stage)?.map_or(0, |progress| progress.step);
             forget_after(&mut events, stage, done);
         }
@@ -183,12 +183,13 @@ impl RunDir {
         Ok(with_scenes)
     }
 
-    /// Writes the checkpoint of a stage.
+    /// Writes the checkpoint of a stage; one without an optimiser's moments goes on with fresh
+    /// ones.
     pub fn save(
         &self,
         stage: &str,
         variables: &Variables,
-        optimizer: &AdamW,
+        optimizer: Option<&AdamW>,
         progress: Progress,
     ) -> Result<PathBuf, TrainError> {
         let folder = self.checkpoint(stage);
@@ -199,7 +200,9 @@ impl RunDir {
         }
         fs::create_dir_all(&fresh).map_err(|error| file(&fresh, error))?;
         variables.save(&fresh.join("model.safetensors"))?;
-        optimizer.save(&fresh.join("optimizer.safetensors"))?;
+        if let Some(optimizer) = optimizer {
+            optimizer.save(&fresh.join("optimizer.safetensors"))?;
+        }
         let text = serde_json::to_string(&progress).map_err(|error| TrainError::file(&fresh, error))?;
         fs::write(fresh.join("progress.json"), text).map_err(|error| file(&fresh, error))?;
         let vocabulary = self.tokenizer_path();
@@ -239,7 +242,9 @@ impl RunDir {
         }
         for name in ["model.safetensors", "optimizer.safetensors"] {
             let from = checkpoint.join(name);
-            fs::copy(&from, folder.join(name)).map_err(|error| TrainError::file(&from, error))?;
+            if name == "model.safetensors" || from.exists() {
+                fs::copy(&from, folder.join(name)).map_err(|error| TrainError::file(&from, error))?;
+            }
         }
         let path = folder.join("progress.json");
         let progress = Progress { step: 0, finished: true };
@@ -291,7 +296,7 @@ impl RunDir {
         device: &Device,
     ) -> Result<BTreeSet<String>, TrainError> {
         let mut names = BTreeSet::new();
-        for stage in [StageKind::Tower, StageKind::Camera, StageKind::Joint] {
+        for stage in StageKind::ALL {
             if self.progress(stage.name())?.is_some() {
                 let path = self.checkpoint(stage.name()).join("model.safetensors");
                 names.extend(variables.load(&path, device, |name| stage.trains(name))?);
@@ -300,8 +305,7 @@ impl RunDir {
         Ok(names)
     }
 
-    /// Loads the moments of a stage's checkpoint; they stay fresh where the file was deleted,
-    /// as after a change of the optimiser.
+    /// Loads the moments of a stage's checkpoint; they stay fresh where it has none.
     pub fn load_optimizer(&self, stage: &str, optimizer: &mut AdamW) -> Result<(), TrainError> {
         let path = self.checkpoint(stage).join("optimizer.safetensors");
         if path.exists() { Ok(optimizer.load(&path)?) } else { Ok(()) }
@@ -349,7 +353,7 @@ mod tests {
         let variables = Variables::new(1);
         candle_nn::linear(4, 2, variables.builder(&Device::Cpu).pp("a")).unwrap();
         let optimizer = AdamW::new(variables.trained_by(StageKind::Joint), AdamWConfig::default()).unwrap();
-        run.save("joint", &variables, &optimizer, Progress { step: 1, finished: true }).unwrap();
+        run.save("joint", &variables, Some(&optimizer), Progress { step: 1, finished: true }).unwrap();
         run
     }
 
@@ -459,8 +463,8 @@ mod tests {
         candle_nn::linear(4, 2, variables.builder(&Device::Cpu).pp("a")).unwrap();
         let optimizer = AdamW::new(variables.trained_by(StageKind::Joint), AdamWConfig::default()).unwrap();
         let progress = Progress { step: 7, finished: false };
-        run.save("tower", &variables, &optimizer, progress).unwrap();
-        run.save("tower", &variables, &optimizer, progress).unwrap();
+        run.save("tower", &variables, Some(&optimizer), progress).unwrap();
+        run.save("tower", &variables, Some(&optimizer), progress).unwrap();
         assert_eq!(run.progress("tower").unwrap(), Some(progress));
         let checkpoint = run.checkpoint("tower");
         fs::rename(&checkpoint, checkpoint.with_extension("old")).unwrap();

@@ -183,7 +183,7 @@ impl Runner<'_> {
     }
 
     fn save(&mut self, stage: &str, optimizer: &AdamW, progress: Progress) -> Result<(), TrainError> {
-        let path = self.run.save(stage, self.variables, optimizer, progress)?;
+        let path = self.run.save(stage, self.variables, Some(optimizer), progress)?;
         self.tell(TrainEvent::Saved { stage: stage.to_owned(), step: progress.step, path })
     }
 

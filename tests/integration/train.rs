@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
+use loc3r::train::calibration::POSITION_BIAS;
 use loc3r::train::feed::BatchSource as _;
 use loc3r::train::follow::RunFollower;
 use loc3r::train::joint_stage::JointStage;
@@ -324,4 +325,83 @@ fn a_finished_run_becomes_a_checkpoint_that_the_model_loads() {
     assert!(matches!(refused, Err(TrainError::Vocabulary { .. })), "{refused:?}");
     std::fs::write(&vocabulary, learned).unwrap();
     loc3r::train::export::export(&run, &config, &model).unwrap();
+}
+
+#[test]
+fn an_exported_model_is_where_a_new_run_begins() {
+    let config = tiny(&[
+        "tower.steps=1",
+        "camera.steps=1",
+        "joint.steps=2",
+        "joint.word_steps=0",
+        "validation.clips=1",
+    ]);
+    let folder = tempfile::tempdir().unwrap();
+    let first = RunDir::create(&folder.path().join("first"), &config).unwrap();
+    pipeline::train(&first, &config, &Device::Cpu, &CancelFlag::default(), &mut |_| ()).unwrap();
+    let exported = folder.path().join("model");
+    loc3r::train::export::export(&first, &config, &exported).unwrap();
+
+    // Another seed: nothing here may come from fresh weights.
+    let joint = |assignments: &[&str]| {
+        let all = [&["stages=[\"joint\"]", "seed=9", "joint.steps=1"], assignments].concat();
+        config.with(&all.into_iter().map(str::to_owned).collect::<Vec<_>>()).unwrap()
+    };
+    let more = folder.path().join("more");
+    let (run, config) = pipeline::begin_with(&exported, &more, &joint(&["joint.word_steps=3"])).unwrap();
+    assert_eq!((run.path(), config.joint.word_steps), (more.as_path(), 0));
+    let weights = |run: &RunDir| {
+        let path = run.checkpoint("joint").join("model.safetensors");
+        candle_core::safetensors::load(path, &Device::Cpu).unwrap()
+    };
+    let (trained, begun) = (weights(&first), weights(&run));
+    // The readers that only training has come along.
+    let names = |tensors: &std::collections::HashMap<String, Tensor>| -> BTreeSet<String> {
+        tensors.keys().cloned().collect()
+    };
+    assert_eq!(names(&trained), names(&begun));
+    for (name, tensor) in begun.iter().filter(|(name, _)| *name != POSITION_BIAS) {
+        let away = (tensor - &trained[name]).unwrap().abs().unwrap().flatten_all().unwrap();
+        let away = away.max(0).unwrap().to_scalar::<f32>().unwrap();
+        assert!(away < 1e-3, "{name}: {away}");
+    }
+    let mut stages = Vec::new();
+    pipeline::train(&run, &config, &Device::Cpu, &CancelFlag::default(), &mut |event| {
+        if let TrainEvent::StageStarted { stage, step, .. } = event {
+            stages.push((stage.clone(), *step));
+        }
+    })
+    .unwrap();
+    assert_eq!(stages, [("joint".to_owned(), 0)]);
+    assert_eq!(std::fs::read(run.tokenizer_path()).unwrap(), first.joint_vocabulary().unwrap());
+    // One step of a small rate moves little: the step was taken from these weights.
+    let moved = (&weights(&run)["model.layers.0.mlp.up_proj.weight"]
+        - &begun["model.layers.0.mlp.up_proj.weight"])
+        .unwrap()
+        .abs()
+        .unwrap()
+        .mean_all()
+        .unwrap()
+        .to_scalar::<f32>()
+        .unwrap();
+    assert!(moved > 0.0 && moved < 1e-2, "{moved}");
+
+    // Whatever is refused leaves nothing behind.
+    let refused = |assignments: &[&str], from: &Path| {
+        let out = folder.path().join("refused");
+        let error = pipeline::begin_with(from, &out, &joint(assignments)).err().unwrap().to_string();
+        assert!(!out.exists());
+        error
+    };
+    assert!(refused(&["model=tour"], &exported).contains("config.json"));
+    assert!(refused(&["stages=[\"tower\"]"], &exported).contains("--preset joint"));
+    let file = exported.join("model.safetensors");
+    let mut tensors = candle_core::safetensors::load(&file, &Device::Cpu).unwrap();
+    tensors.retain(|name, _| !name.starts_with("training."));
+    candle_core::safetensors::save(&tensors, &file).unwrap();
+    assert!(refused(&[], &exported).contains("only training reads"));
+    assert!(matches!(
+        pipeline::begin_with(&exported, &more, &config),
+        Err(TrainError::RunExists { .. } | TrainError::Checkpoint { .. })
+    ));
 }
