@@ -12,7 +12,7 @@ use super::{output, places};
 use crate::dataset::read_real_rooms;
 use crate::evaluate::plots::{calibration, error_by_sigma};
 use crate::evaluate::real_rooms::{Unknown, real_clip};
-use crate::evaluate::{Metric, ModelPredictor, Report, evaluate, held_out, prior_questions};
+use crate::evaluate::{ClipOptions, Metric, ModelPredictor, Report, evaluate, held_out, prior_questions};
 use crate::model::device::ComputeDevice;
 use crate::synth::QuestionOptions;
 
@@ -107,8 +107,11 @@ pub(super) fn run(args: EvaluateArgs) -> anyhow::Result<ExitCode> {
     let mut model = ModelPredictor::load(&folder, args.device)
         .with_context(|| format!("cannot evaluate {}", folder.display()))?;
     let options = model.clip_options(QuestionOptions::default())?;
-    let prior = prior_questions(PRIOR_SCENES, &options);
     let rooms = args.layouts.as_ref().map(|file| read_real_rooms(file)).transpose()?;
+    // People wrote the questions about real rooms: there the baselines read what models read.
+    let everyday = if rooms.is_some() { QuestionOptions::EVERYDAY } else { options.questions.everyday };
+    let questions = QuestionOptions { everyday, ..options.questions };
+    let prior = prior_questions(PRIOR_SCENES, &ClipOptions { questions, ..options });
     let bar = progress(rooms.as_ref().map_or(args.count, |rooms| rooms.len() as u64));
     let mut done = |clips| bar.set_position(clips);
     let report = if let Some(rooms) = &rooms {

@@ -8,44 +8,14 @@ use std::path::PathBuf;
 use glam::Vec2;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 
 use crate::geometry::{AnchorFrame, BevPoint, CameraPose, ImageSize, Intrinsics};
 use crate::scene::{token_points, token_targets};
 use crate::synth::{
-    HELD_OUT_SEEDS, Quality, QuestionOptions, Renderer, SynthConfig, SynthQuestion, SynthScene, Walk,
+    HELD_OUT_SEEDS, Quality, QuestionOptions, Renderer, SynthQuestion, SynthScene, Tier, Walk,
     generate_questions, generate_scene, generate_walk,
 };
 use crate::video::{Frame, FrameIndex, FrameSampling, FrameSpacing, VideoInfo, frames_to_read};
-
-/// How hard a scene is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Tier {
-    /// One room, few things.
-    SparseRoom,
-    /// One room, many things.
-    ClutteredRoom,
-    /// Two or three rooms.
-    SeveralRooms,
-}
-
-impl Tier {
-    /// The tier of the benchmark's scene `index`: they take turns.
-    pub fn of(index: u64) -> Self {
-        [Self::SparseRoom, Self::ClutteredRoom, Self::SeveralRooms][(index % 3) as usize]
-    }
-
-    fn config(self) -> SynthConfig {
-        let (rooms, objects) = match self {
-            Self::SparseRoom => ((1, 1), (8, 13)),
-            Self::ClutteredRoom => ((1, 1), (18, 28)),
-            Self::SeveralRooms => ((2, 3), (14, 28)),
-        };
-        // Close enough frames for models that follow the video.
-        SynthConfig { rooms, objects, fps: 12.0, ..SynthConfig::training() }
-    }
-}
 
 /// What a clip of the benchmark is made of.
 #[derive(Debug, Clone, Copy, PartialEq)]

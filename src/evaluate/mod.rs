@@ -21,7 +21,7 @@ mod report;
 mod score;
 pub mod text_overlap;
 
-pub use benchmark::{BenchmarkClip, ClipOptions, Tier};
+pub use benchmark::{BenchmarkClip, ClipOptions};
 pub use bootstrap::{Interval, Statistic, interval};
 pub use localization::{LocalizationError, LocalizationScores};
 pub use predictor::{AnswerGuess, ModelPredictor, PoseGuess, Prediction, Predictor};
@@ -34,6 +34,7 @@ use baselines::{Oracle, RandomHeading, Reading, RoomCenter, WordPrior};
 
 use crate::model::ModelError;
 use crate::model::device::DeviceError;
+pub use crate::synth::Tier;
 use crate::synth::{SynthError, SynthQuestion};
 
 /// What can go wrong in an evaluation.

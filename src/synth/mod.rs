@@ -27,6 +27,7 @@ mod shape;
 mod showcase;
 mod situations;
 mod stage;
+mod tier;
 mod walk;
 mod walls;
 
@@ -47,6 +48,7 @@ pub use scene::{Door, Lighting, Room, RoomKind, SynthObject, SynthScene};
 pub use scene_file::{LoadedScene, parse_scene_file, read_scene_file, scene_json, write_scene_file};
 pub use shape::{Part, Shape};
 pub use showcase::{SHOWCASES, showcase};
+pub use tier::Tier;
 pub use walk::generate_walk;
 
 use crate::geometry::{ImageSize, Intrinsics};

@@ -15,7 +15,7 @@ use crate::model::odometry::planar::PlanarPose;
 use crate::scene::{CameraTrack, SceneObject, SceneTruth, pooled_cell, token_points};
 use crate::synth::{
     self, FIRST_OBJECT, Quality, QuestionOptions, RenderedView, Renderer, SynthConfig, SynthQuestion,
-    SynthScene, Walk, generate_questions, surface,
+    SynthScene, Tier, Walk, generate_questions, surface,
 };
 use crate::video::{FrameIndex, FrameSpacing};
 
@@ -129,6 +129,8 @@ pub struct ClipMaker {
     pub spacing: Option<FrameSpacing>,
     /// Number of situated questions.
     pub questions: usize,
+    /// Rooms and wordings of the benchmark `rooms` instead of those of training.
+    pub as_benchmark: bool,
     /// How far rooms have grown, from 0 (one sparse room, a short walk) to 1 (the whole range).
     pub growth: f32,
 }
@@ -147,6 +149,7 @@ impl ClipMaker {
             choice,
             spacing: None,
             questions: 0,
+            as_benchmark: false,
             growth: 1.0,
         }
     }
@@ -191,6 +194,9 @@ impl ClipMaker {
             video_size: video_size(&mut rng),
             ..all
         };
+        if self.as_benchmark {
+            config = Tier::of(seed).config();
+        }
         if self.spacing.is_some() {
             config.fps = FOLLOWED_FPS;
         }
@@ -224,7 +230,12 @@ impl ClipMaker {
         let fronts = fronts.map(|front| front.map(|front| anchor.bev_orientation(front))).collect();
         let questions = match self.questions {
             0 => Vec::new(),
-            count => generate_questions(scene, walk, rng, &question_options(count)),
+            count => {
+                let usual = question_options(count);
+                let everyday = if self.as_benchmark { 0.0 } else { usual.everyday };
+                let options = QuestionOptions { everyday, ..usual };
+                generate_questions(scene, walk, rng, &options)
+            }
         };
         let footage = self.spacing.map(|spacing| footage(&renderer, walk, &intrinsics, spacing, frames));
         let colors = classes.0.iter().map(|(_, color)| *color).collect();
@@ -299,7 +310,7 @@ pub fn question_options(count: usize) -> QuestionOptions {
         wordings: 1,
         room_questions,
         typo_rate: 0.05,
-        everyday: 0.4,
+        everyday: QuestionOptions::EVERYDAY,
     }
 }
 

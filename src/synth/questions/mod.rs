@@ -39,8 +39,14 @@ pub struct QuestionOptions {
     pub room_questions: usize,
     /// Share of situation texts with a mistyped word, 0 to 1.
     pub typo_rate: f64,
-    /// Share of situation texts in the manner of people who annotate, 0 to 1.
+    /// Share of situation texts, and of draws of a situated question, in the manner of people
+    /// who annotate, 0 to 1.
     pub everyday: f64,
+}
+
+impl QuestionOptions {
+    /// [`Self::everyday`] of what models learn from.
+    pub const EVERYDAY: f64 = 0.4;
 }
 
 impl Default for QuestionOptions {
@@ -80,7 +86,7 @@ pub fn questions_about(
             if asked.len() == options.questions_per_situation {
                 break;
             }
-            match situated::ask(&view, rng) {
+            match situated::ask(&view, options.everyday, rng) {
                 Some(new) if asked.iter().all(|(text, _)| text.words != new.0.words) => asked.push(new),
                 _ => {}
             }

@@ -10,7 +10,7 @@ use super::*;
 use crate::geometry::{AnchorFrame, CameraPose, Orientation, OrientedBox};
 use crate::qa::{Bearing, Side};
 use crate::scene::{Category, ObjectId, SceneObject};
-use crate::synth::phrasing::{names, noun_fits, plural};
+use crate::synth::phrasing::{names, noun_fits, number_word, plural};
 
 fn object(id: u32, category: &str, x: f32, y: f32, size: [f32; 3], degrees: f32) -> SceneObject {
     const COLORS: [&str; 4] = ["grey", "red", "blue", "white"];
@@ -368,4 +368,101 @@ fn everyday_texts_name_their_things_in_whole_sentences() {
         questions_about(scene, &mut ChaCha8Rng::seed_from_u64(1), &plain)
     });
     assert!(told.iter().all(|q| !q.labeled.question.situation_text.as_deref().unwrap().contains("rear")));
+}
+
+#[test]
+fn everyday_questions_have_the_answer_of_the_scene() {
+    let mut objects = studio();
+    objects.extend([
+        object(10, "plant", 0.5, 3.6, [0.4, 0.4, 1.0], 0.0),
+        object(11, "plant", 1.0, 3.7, [0.4, 0.4, 1.0], 0.0),
+        object(12, "plant", 4.5, 0.4, [0.4, 0.4, 1.0], 0.0),
+    ]);
+    let options = QuestionOptions { situations: 12, room_questions: 0, everyday: 1.0, ..Default::default() };
+    let mut asked: BTreeMap<&str, BTreeMap<String, u32>> = BTreeMap::new();
+    with_scene(objects.clone(), Vec2::new(5.0, 4.0), |scene| {
+        for question in
+            (0..150).flat_map(|seed| questions_about(scene, &mut ChaCha8Rng::seed_from_u64(seed), &options))
+        {
+            let text = question.labeled.question.text.as_str();
+            assert!(!text.contains(['{', '}']) && !text.contains("  "), "{text}");
+            let situation = question.labeled.situation.unwrap();
+            let bearing = |object: &SceneObject| {
+                Bearing::of(&situation, scene.anchor.bev_from_world(object.bounds.center))
+            };
+            let named = |k: usize| {
+                let mention = &question.asked_about[k];
+                objects.iter().find(|object| object.id == mention.object).unwrap()
+            };
+            let sides: Vec<Side> = Side::ALL.into_iter().filter(|side| says(text, *side)).collect();
+            let answer = first_key(&question);
+            let way = |front, behind| match bearing(named(0)).side() {
+                Side::Left => "left",
+                Side::Right => "right",
+                Side::Behind => behind,
+                Side::Front => front,
+            };
+            let yes = |yes: bool| if yes { "yes" } else { "no" };
+            let plants = |side: Side| {
+                let there = |o: &&SceneObject| o.category.as_str() == "plant" && bearing(o).side() == side;
+                objects.iter().filter(there).count()
+            };
+            let (kind, expected) = if text.contains("located") || text.contains("which side of me") {
+                ("where", way("front", "behind").to_owned())
+            } else if text.contains("odd or even") && text.contains("plants") {
+                let odd = plants(sides[0]) % 2 == 1;
+                ("odd", if odd { "odd" } else { "even" }.to_owned())
+            } else if text.contains("be divided") && text.contains("plants") {
+                let by = if text.contains("two") { 2 } else { 3 };
+                ("divided", yes(plants(sides[0]) % by == 0).to_owned())
+            } else if text.starts_with("How many plants") {
+                ("count", number_word(plants(sides[0])))
+            } else if text.contains("I turn") && answer.len() < 4 && !text.starts_with("If I want") {
+                let to = if text.contains("left") {
+                    Side::Left
+                } else if text.contains("right") {
+                    Side::Right
+                } else {
+                    Side::Behind
+                };
+                ("turned", yes(bearing(named(0)).side() == to).to_owned())
+            } else if text.starts_with("Is the ") && !text.contains("odd or even") {
+                ("side", yes(bearing(named(0)).side() == sides[0]).to_owned())
+            } else if text.contains("closer") || text.contains("nearer") {
+                let here = scene.anchor.world_from_anchor(Vec2::from(situation.position).extend(0.0));
+                let gap = |k: usize| {
+                    let bounds = &named(k).bounds;
+                    bounds.distance_to_point(here.truncate().extend(bounds.center.z))
+                };
+                let nearer = if gap(0) < gap(1) { named(0) } else { named(1) };
+                ("closer", nearer.category.as_str().to_owned())
+            } else if [" go ", " walk ", " move "].iter().any(|verb| text.contains(verb)) {
+                ("way", way("forward", "backward").to_owned())
+            } else if text.contains(" turn ") && !text.starts_with("Do I") {
+                ("turn", way("never", "around").to_owned())
+            } else {
+                continue;
+            };
+            assert_eq!(answer, expected, "{kind}: {text}");
+            *asked.entry(kind).or_default().entry(answer).or_default() += 1;
+        }
+    });
+    for kind in ["where", "odd", "divided", "count", "turned", "side", "closer", "turn", "way"] {
+        assert!(asked.get(kind).is_some_and(|answers| answers.len() > 1), "{kind}: {asked:?}");
+    }
+    // Guessing does not pay.
+    for kind in ["odd", "divided", "turned", "side"] {
+        let most = asked[kind].values().max().unwrap();
+        assert!(f64::from(*most) < 0.7 * f64::from(asked[kind].values().sum::<u32>()), "{kind}: {asked:?}");
+    }
+}
+
+/// Whether a text says that something is on a side.
+fn says(text: &str, side: Side) -> bool {
+    match side {
+        Side::Left => ["my left", "left of me"].iter().any(|words| text.contains(words)),
+        Side::Right => ["my right", "right of me"].iter().any(|words| text.contains(words)),
+        Side::Behind => ["behind me", "my back"].iter().any(|words| text.contains(words)),
+        Side::Front => ["front of me", "ahead of me"].iter().any(|words| text.contains(words)),
+    }
 }

@@ -38,7 +38,7 @@ const COMMON: &[&str] = &[
     "piano",
 ];
 
-fn one_of<'t>(ways: &[&'t str], rng: &mut ChaCha8Rng) -> &'t str {
+pub(super) fn one_of<'t>(ways: &[&'t str], rng: &mut ChaCha8Rng) -> &'t str {
     ways.choose(rng).copied().unwrap_or_default()
 }
 
@@ -133,13 +133,13 @@ fn what_direction(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
 }
 
 /// A uniquely named object to the left or right, or behind, equally often.
-fn turning_target(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<(Noun, Side)> {
+pub(super) fn turning_target(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<(Noun, Side)> {
     let side = [Side::Left, Side::Right, Side::Behind][rng.random_range(0..3)];
     let (_, referent) = view.named_one(view.untold().filter(|&i| view.certainly(i, side)), rng)?;
     Some((referent.into(), side))
 }
 
-fn turn_key(side: Side) -> AnswerKey {
+pub(super) fn turn_key(side: Side) -> AnswerKey {
     match side {
         Side::Left => key(&["left", "to the left", "turn left"]),
         Side::Right => key(&["right", "to the right", "turn right"]),
@@ -197,6 +197,18 @@ fn near_and_far(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<((usize, Noun),
     let farther = view.askable().filter(|&i| view.gaps[i] > view.gaps[a.0] + CLEARLY_FARTHER);
     let b = view.named_one(farther, rng)?;
     Some(((a.0, a.1.into()), (b.0, b.1.into())))
+}
+
+/// One of `ways` to ask which of two things of different kinds is nearer.
+pub(super) fn which_is_closer(view: &View<'_>, ways: &[&str], rng: &mut ChaCha8Rng) -> Option<Asked> {
+    let (near, far) = near_and_far(view, rng)?;
+    let category = |i: usize| &view.scene.objects[i].category;
+    if category(near.0) == category(far.0) {
+        return None;
+    }
+    let answer = view.answer(near.0);
+    let (a, b) = if coin(rng) { (near.1, far.1) } else { (far.1, near.1) };
+    Some(asked(one_of(ways, rng), [a, b], answer))
 }
 
 fn is_odd_or_even(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
@@ -328,18 +340,12 @@ pub(super) fn can(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
 pub(super) fn which(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
     match rng.random_range(0..10) {
         0..=2 => {
-            let (near, far) = near_and_far(view, rng)?;
-            let category = |i: usize| &view.scene.objects[i].category;
-            if category(near.0) == category(far.0) {
-                return None;
-            }
-            let answer = view.answer(near.0);
-            let (a, b) = if coin(rng) { (near.1, far.1) } else { (far.1, near.1) };
-            let ask = one_of(
-                &["Which is closer to me", "Which one is nearer to me", "Which object is closer"],
-                rng,
-            );
-            Some(asked(&format!("{ask}, the {{}} or the {{}}?"), [a, b], answer))
+            let ways = [
+                "Which is closer to me, the {} or the {}?",
+                "Which one is nearer to me, the {} or the {}?",
+                "Which object is closer, the {} or the {}?",
+            ];
+            which_is_closer(view, &ways, rng)
         }
         3..=5 => {
             let (noun, side) = turning_target(view, rng)?;

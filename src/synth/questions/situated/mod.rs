@@ -3,6 +3,7 @@
 //! Directions are asked only well inside their 90° sector (35° from its middle),
 //! counts only when no member is near the border, comparisons only with a margin.
 
+mod everyday;
 mod families;
 
 use rand::Rng as _;
@@ -41,8 +42,12 @@ fn asked<const N: usize>(template: &str, nouns: [Noun; N], key: AnswerKey) -> As
     (Text::filled(template, &nouns), key)
 }
 
-/// Draws a family, then one of its templates; `None` when this draw has no certain answer.
-pub(in crate::synth) fn ask(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
+/// Draws a family, then one of its templates, or, in the share `everyday` of all draws, a
+/// question in the manner of people; `None` when this draw has no certain answer.
+pub(in crate::synth) fn ask(view: &View<'_>, everyday: f64, rng: &mut ChaCha8Rng) -> Option<Asked> {
+    if everyday > 0.0 && rng.random_bool(everyday) {
+        return everyday::ask(view, rng);
+    }
     match rng.random_range(0..6) {
         0 => families::what(view, rng),
         1 => families::is(view, rng),
