@@ -447,10 +447,14 @@ fn everyday_questions_have_the_answer_of_the_scene() {
             *asked.entry(kind).or_default().entry(answer).or_default() += 1;
         }
     });
+    every_kind_is_asked_and_guessing_does_not_pay(&asked);
+}
+
+/// `asked`: kinds of questions and how often each answer was the right one.
+fn every_kind_is_asked_and_guessing_does_not_pay(asked: &BTreeMap<&str, BTreeMap<String, u32>>) {
     for kind in ["where", "odd", "divided", "count", "turned", "side", "closer", "turn", "way"] {
         assert!(asked.get(kind).is_some_and(|answers| answers.len() > 1), "{kind}: {asked:?}");
     }
-    // Guessing does not pay.
     for kind in ["odd", "divided", "turned", "side"] {
         let most = asked[kind].values().max().unwrap();
         assert!(f64::from(*most) < 0.7 * f64::from(asked[kind].values().sum::<u32>()), "{kind}: {asked:?}");
