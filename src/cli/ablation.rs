@@ -244,7 +244,10 @@ fn measured(variant: Variant, run: &RunDir, model: &Path, extent: Extent) -> any
     let options = predictor.clip_options(QuestionOptions::default())?;
     let bar = evaluate::progress(extent.clips);
     let clips = held_out(extent.clips, &options);
-    let report = compare(&mut [&mut predictor], "rooms", clips, &mut |done| bar.set_position(done))?;
+    let report = compare(&mut [&mut predictor], "rooms", clips, &mut |_, _| {
+        bar.inc(1);
+        Ok(())
+    })?;
     bar.finish_and_clear();
     let (encode_secs, answer_secs) = predictor.mean_secs();
     let train_secs = run

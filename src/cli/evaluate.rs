@@ -1,6 +1,8 @@
 //! `loc3r evaluate`.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 
@@ -12,7 +14,10 @@ use super::{output, places};
 use crate::dataset::read_real_rooms;
 use crate::evaluate::plots::{calibration, error_by_sigma};
 use crate::evaluate::real_rooms::{Unknown, real_clip};
-use crate::evaluate::{ClipOptions, Metric, ModelPredictor, Report, evaluate, held_out, prior_questions};
+use crate::evaluate::{
+    BenchmarkClip, ClipOptions, Metric, ModelPredictor, Prediction, Report, evaluate, held_out,
+    prediction_records, prior_questions,
+};
 use crate::model::device::ComputeDevice;
 use crate::synth::QuestionOptions;
 
@@ -39,6 +44,10 @@ pub(super) struct EvaluateArgs {
     /// Writes charts to a folder: calibration.svg and error_by_sigma.svg.
     #[arg(long, value_name = "DIR")]
     plots: Option<PathBuf>,
+    /// Writes what was said to every question, beside the truth and what the baselines say, as
+    /// JSON lines.
+    #[arg(long, value_name = "FILE")]
+    predictions: Option<PathBuf>,
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -113,14 +122,25 @@ pub(super) fn run(args: EvaluateArgs) -> anyhow::Result<ExitCode> {
     let questions = QuestionOptions { everyday, ..options.questions };
     let prior = prior_questions(PRIOR_SCENES, &ClipOptions { questions, ..options });
     let bar = progress(rooms.as_ref().map_or(args.count, |rooms| rooms.len() as u64));
-    let mut done = |clips| bar.set_position(clips);
+    let mut lines = args.predictions.as_deref().map(create).transpose()?;
+    let mut listener = |clip: &BenchmarkClip, predictions: &[(String, Prediction)]| {
+        bar.inc(1);
+        if let Some(lines) = &mut lines {
+            for record in prediction_records(clip, predictions) {
+                serde_json::to_writer(&mut *lines, &record).map_err(std::io::Error::from)?;
+                lines.write_all(b"\n")?;
+            }
+            lines.flush()?;
+        }
+        Ok(())
+    };
     let report = if let Some(rooms) = &rooms {
         let clips = (0..).zip(rooms).map(|(k, room)| Ok(real_clip(room, k, &options)?));
-        let report = evaluate(&mut model, "real rooms", clips, &prior, &mut done)?;
+        let report = evaluate(&mut model, "real rooms", clips, &prior, &mut listener)?;
         Report { unknown: Some(Unknown::of(rooms, &prior)), ..report }
     } else {
         let Benchmark::Rooms = args.benchmark;
-        evaluate(&mut model, "rooms", held_out(args.count, &options), &prior, &mut done)?
+        evaluate(&mut model, "rooms", held_out(args.count, &options), &prior, &mut listener)?
     };
     bar.finish_and_clear();
     if let (Some(folder), Some(column)) = (&args.plots, report.columns.first()) {
@@ -142,6 +162,11 @@ pub(super) fn run(args: EvaluateArgs) -> anyhow::Result<ExitCode> {
         output::note(sentence);
     }
     Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn create(path: &Path) -> anyhow::Result<BufWriter<File>> {
+    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(BufWriter::new(file))
 }
 
 pub(super) fn progress(clips: u64) -> ProgressBar {

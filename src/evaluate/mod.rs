@@ -15,6 +15,7 @@ pub mod geometry;
 mod golden;
 mod localization;
 pub mod plots;
+mod predictions;
 mod predictor;
 pub mod real_rooms;
 mod report;
@@ -24,6 +25,7 @@ pub mod text_overlap;
 pub use benchmark::{BenchmarkClip, ClipOptions};
 pub use bootstrap::{Interval, Statistic, interval};
 pub use localization::{LocalizationError, LocalizationScores};
+pub use predictions::{PredictedAnswer, PredictionRecord, prediction_records};
 pub use predictor::{AnswerGuess, ModelPredictor, PoseGuess, Prediction, Predictor};
 pub use report::{Column, Grouping, Report, Score};
 pub use score::{ClipFacts, Metric, Value, values_of};
@@ -52,6 +54,9 @@ pub enum EvaluateError {
     /// The model looks at nothing.
     #[error("the model's config.json says num_frames 0; it needs at least one")]
     NoFrames,
+    /// What was said to the questions cannot be written down.
+    #[error("cannot write predictions: {0}")]
+    Write(#[from] std::io::Error),
     /// Nothing was evaluated.
     #[error("an evaluation needs at least one clip; use `--count 1` or more")]
     Empty,
@@ -68,18 +73,22 @@ pub fn prior_questions(scenes: u64, options: &ClipOptions) -> Vec<SynthQuestion>
         .collect()
 }
 
+/// Hears what predictors, by name, say about a clip.
+pub type Listener<'a> =
+    &'a mut dyn FnMut(&BenchmarkClip, &[(String, Prediction)]) -> Result<(), EvaluateError>;
+
 /// Runs `predictor` and all baselines over `clips` of the benchmark called `benchmark`;
-/// `prior` are the questions that word baselines learn from; `progress` hears after each
-/// clip how many are done.
+/// `prior` are the questions that word baselines learn from; `listener` hears of each clip
+/// as soon as it is done.
 ///
 /// # Errors
-/// When there is no clip, one cannot be made, or the predictor fails.
+/// When there is no clip, one cannot be made, or the predictor or the listener fails.
 pub fn evaluate(
     predictor: &mut dyn Predictor,
     benchmark: &str,
     clips: impl IntoIterator<Item = Result<BenchmarkClip, EvaluateError>>,
     prior: &[SynthQuestion],
-    progress: &mut dyn FnMut(u64),
+    listener: Listener<'_>,
 ) -> Result<Report, EvaluateError> {
     let mut words = WordPrior::learn(Reading::Words, prior);
     let mut frequent = WordPrior::learn(Reading::Type, prior);
@@ -87,18 +96,18 @@ pub fn evaluate(
     let (mut center, mut oracle) = (RoomCenter, Oracle);
     let all: &mut [&mut dyn Predictor] =
         &mut [predictor, &mut center, &mut heading, &mut words, &mut frequent, &mut oracle];
-    compare(all, benchmark, clips, progress)
+    compare(all, benchmark, clips, listener)
 }
 
 /// Runs `predictors` alone, each a column of the report; see [`evaluate`].
 ///
 /// # Errors
-/// When there is no clip, one cannot be made, or a predictor fails.
+/// When there is no clip, one cannot be made, or a predictor or the listener fails.
 pub fn compare(
     predictors: &mut [&mut dyn Predictor],
     benchmark: &str,
     clips: impl IntoIterator<Item = Result<BenchmarkClip, EvaluateError>>,
-    progress: &mut dyn FnMut(u64),
+    listener: Listener<'_>,
 ) -> Result<Report, EvaluateError> {
     let columns =
         predictors.iter().map(|p| Column { name: p.name().to_owned(), values: Vec::new() }).collect();
@@ -107,13 +116,15 @@ pub fn compare(
     for clip in clips {
         let clip = clip?;
         let number = report.clips.len() as u32;
+        let mut predictions = Vec::with_capacity(predictors.len());
         for (predictor, column) in predictors.iter_mut().zip(&mut report.columns) {
             let prediction = predictor.predict(&clip)?;
             column.values.extend(values_of(number, &clip, &prediction));
+            predictions.push((column.name.clone(), prediction));
         }
         report.clips.push(ClipFacts::of(&clip));
         report.questions += clip.questions.len();
-        progress(report.clips.len() as u64);
+        listener(&clip, &predictions)?;
     }
     if report.clips.is_empty() {
         return Err(EvaluateError::Empty);

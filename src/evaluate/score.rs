@@ -211,6 +211,25 @@ fn hit(yes: bool) -> f64 {
     if yes { HIT } else { 0.0 }
 }
 
+fn cleaned(references: &[String]) -> Vec<String> {
+    references.iter().map(|reference| clean_answer(reference)).collect()
+}
+
+/// How good an answer is, 0 to 100, by the measure of its kind.
+pub(super) fn answer_score(text: &str, key: &AnswerKey) -> (Metric, f64) {
+    match key {
+        AnswerKey::Text(references) => {
+            (Metric::ExactMatch, hit(exact_match(&clean_answer(text), &cleaned(references))))
+        }
+        AnswerKey::Choice(index) => {
+            (Metric::ChoiceAccuracy, hit(choice_match(text, &choice_letter(*index).to_string())))
+        }
+        AnswerKey::Number(number) => {
+            (Metric::MeanRelativeAccuracy, HIT * mean_relative_accuracy(parse_number(text), *number))
+        }
+    }
+}
+
 /// All values of a prediction for clip number `number`.
 pub fn values_of(number: u32, clip: &BenchmarkClip, prediction: &Prediction) -> Vec<Value> {
     let mut values = Values { clip: number, values: Vec::new() };
@@ -265,25 +284,12 @@ impl Values {
 
     fn answer(&mut self, question: &SynthQuestion, guess: &AnswerGuess) {
         let Some(text) = &guess.text else { return };
-        let kind = Some(question.labeled.question.kind);
-        match &question.labeled.key {
-            AnswerKey::Text(references) => {
-                let cleaned = clean_answer(text);
-                let references: Vec<String> = references.iter().map(|r| clean_answer(r)).collect();
-                self.push(Metric::ExactMatch, hit(exact_match(&cleaned, &references))).kind = kind;
-                self.push(Metric::ExactMatchRefined, hit(refined_match(&cleaned, &references))).kind = kind;
-            }
-            AnswerKey::Choice(index) => {
-                self.push(
-                    Metric::ChoiceAccuracy,
-                    hit(choice_match(text, &choice_letter(*index).to_string())),
-                )
-                .kind = kind;
-            }
-            AnswerKey::Number(number) => {
-                let score = mean_relative_accuracy(parse_number(text), *number);
-                self.push(Metric::MeanRelativeAccuracy, HIT * score).kind = kind;
-            }
+        let (kind, key) = (Some(question.labeled.question.kind), &question.labeled.key);
+        let (metric, score) = answer_score(text, key);
+        self.push(metric, score).kind = kind;
+        if let AnswerKey::Text(references) = key {
+            let refined = refined_match(&clean_answer(text), &cleaned(references));
+            self.push(Metric::ExactMatchRefined, hit(refined)).kind = kind;
         }
     }
 

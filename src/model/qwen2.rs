@@ -105,6 +105,8 @@ pub struct PassOptions<'a> {
     pub mask: Option<&'a Tensor>,
     /// Also gives the residual stream after these numbers of layers, which rise.
     pub taps: &'a [usize],
+    /// Nothing is learned before this layer (counted from 0): gradients end where rows enter it.
+    pub learned_from: usize,
 }
 
 /// Output of a pass.
@@ -220,6 +222,9 @@ impl Qwen2 {
         let mut x = embeds.clone();
         let mut tapped = Vec::with_capacity(options.taps.len());
         for (index, layer) in self.layers.iter().enumerate() {
+            if index <= options.learned_from && options.learned_from > 0 {
+                x = x.detach();
+            }
             if options.taps.contains(&index) {
                 tapped.push(x.clone());
             }
@@ -244,6 +249,18 @@ impl Qwen2 {
         let (cos, sin) = self.angles(positions.iter().copied(), rows.device())?;
         let queries = layer.query.forward(&layer.input_norm.forward(&rows.unsqueeze(0)?)?)?;
         ops::rope(&split_heads(&queries, layer.heads)?, &cos, &sin)?.squeeze(0)? * layer.scale
+    }
+
+    /// Rows (n, h) behind `layer` (counted from 0) when its first heads look at one row each, those
+    /// of `seen` (n, h), and the other heads at nothing.
+    ///
+    /// # Errors
+    /// When there is no such layer.
+    pub fn looking_at(&self, layer: usize, rows: &Tensor, seen: &[Tensor]) -> Result<Tensor> {
+        match self.layers.get(layer) {
+            Some(layer) => layer.looking_at(rows, seen),
+            None => candle_core::bail!("there is no layer {layer}, the decoder has {}", self.layers.len()),
+        }
     }
 
     /// Hidden rows (.., h) to logits (.., vocabulary).
@@ -326,10 +343,29 @@ impl Qwen2Layer {
         let v = split_heads(&self.value.forward(&normed)?, self.key_heads)?;
         let (k, v) = cache.append(index, k, v)?;
         let attended = merge_heads(&ops::attention(&q, &k, &v, self.scale, mask)?)?;
-        let x = ops::add(x, &self.out.forward(&attended)?)?;
+        self.after_attention(x, &attended)
+    }
+
+    /// Rows `x` (.., h) and what the heads saw for them, (.., H d), to rows behind the layer.
+    fn after_attention(&self, x: &Tensor, attended: &Tensor) -> Result<Tensor> {
+        let x = ops::add(x, &self.out.forward(attended)?)?;
         let normed = self.post_norm.forward(&x)?;
         let hidden = ops::silu_mul(&self.gate.forward(&normed)?, &self.up.forward(&normed)?)?;
         ops::add(&x, &self.down.forward(&hidden)?)
+    }
+
+    fn looking_at(&self, rows: &Tensor, seen: &[Tensor]) -> Result<Tensor> {
+        let (count, width) = rows.dims2()?;
+        let size = width / self.heads;
+        let mut attended = Vec::with_capacity(seen.len() + 1);
+        for (head, seen) in seen.iter().enumerate() {
+            let values = self.value.forward(&self.input_norm.forward(&seen.unsqueeze(0)?)?)?;
+            attended.push(values.narrow(2, head * self.key_heads / self.heads * size, size)?);
+        }
+        let blind = width - size * seen.len();
+        attended.push(Tensor::zeros((1, count, blind), rows.dtype(), rows.device())?);
+        let attended = Tensor::cat(&attended, 2)?.contiguous()?;
+        self.after_attention(&rows.unsqueeze(0)?.contiguous()?, &attended)?.squeeze(0)
     }
 }
 
@@ -358,5 +394,26 @@ mod tests {
         let (how, can) = (row_of(300), row_of(301));
         let difference = length(&(&how - &can).unwrap()) / length(&how);
         assert!(difference > 1.2, "{difference}");
+    }
+
+    /// A row that comes first sees itself alone.
+    #[test]
+    fn heads_that_look_at_one_row_give_what_attention_to_it_gives() {
+        let config = Qwen2Config { num_key_value_heads: 1, ..ModelConfig::tiny().language };
+        let root = SeededVariables::new(1).builder(DType::F32, &Device::Cpu);
+        let decoder = Qwen2::new(&config, &root.pp("model"), &root).unwrap();
+        let row = decoder.embed(&Tensor::new(&[[7u32]], &Device::Cpu).unwrap()).unwrap();
+        let last = config.num_hidden_layers - 1;
+        let options = PassOptions { taps: &[last], ..PassOptions::default() };
+        let hidden = decoder.forward_with(&row, &mut KvCache::new(), options).unwrap();
+        let entering = hidden.tapped[0].squeeze(0).unwrap();
+        let all_heads = vec![entering.clone(); config.num_attention_heads];
+        let values = |rows: &Tensor| rows.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let behind = values(&hidden.unnormed);
+        let looking = values(&decoder.looking_at(last, &entering, &all_heads).unwrap());
+        assert!(behind.iter().zip(&looking).all(|(a, b)| (a - b).abs() < 1e-5), "{behind:?} {looking:?}");
+        let one_head = values(&decoder.looking_at(last, &entering, &all_heads[..1]).unwrap());
+        assert!(behind.iter().zip(&one_head).any(|(a, b)| (a - b).abs() > 1e-3));
+        assert!(decoder.looking_at(last + 1, &entering, &[]).is_err());
     }
 }

@@ -175,6 +175,10 @@ pub enum CueSource {
 pub struct JointWeights {
     /// Answer tokens, cross entropy.
     pub answer: f64,
+    /// The same once more of answers that name a thing or a colour: few, and each another word
+    /// (not in the paper).
+    #[serde(default)]
+    pub naming: f64,
     /// λ_BEV, layout (the paper: 0.05).
     pub layout: f64,
     /// λ_sit, position and orientation together (the paper: 0.075).
@@ -247,6 +251,10 @@ pub struct JointConfig {
     /// projections, so that like attends to like; 0 starts them apart. In all layers it
     /// keeps tokens from finding the camera token of their frame.
     pub match_gain: f64,
+    /// First layers of the language model that stay as they are, with all that comes before
+    /// them: the layers behind them and the heads can then learn at a higher rate.
+    #[serde(default)]
+    pub frozen_layers: usize,
     /// Loss weights.
     pub weights: JointWeights,
 }
@@ -367,6 +375,10 @@ impl TrainConfig {
             (
                 self.joint.weights.egocentric == 0.0 || self.joint.mention_layer + 2 <= layers,
                 "joint.weights.egocentric needs two layers behind joint.mention_layer",
+            ),
+            (
+                self.joint.frozen_layers < layers,
+                "joint.frozen_layers must leave a layer of the language model to learn",
             ),
             (self.micro_batches > 0, "micro_batches must be at least 1"),
             (self.joint.situations > 0, "joint.situations must be at least 1"),

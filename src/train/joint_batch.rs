@@ -15,10 +15,11 @@ use super::clip::NO_CLASS;
 use super::config::{CameraSource, CueSource, JointConfig};
 use super::feed::BatchSource;
 use super::joint_sample::{JointSample, Suffix, noisy_poses};
+use super::loss::IGNORED_LABEL;
 use super::pointing::{POINTING_HEADS, Pointer};
 use super::pool::ClipPool;
 use super::referring::{
-    Referrer, asked, egocentric, gaze, nouns_of_answer, nouns_of_orientation, nouns_of_position,
+    Referrer, Strangers, asked, egocentric, gaze, nouns_of_answer, nouns_of_orientation, nouns_of_position,
 };
 use crate::geometry::BevPoint;
 use crate::model::geometry_cue::cue_codes;
@@ -55,6 +56,8 @@ pub struct JointBatch {
     pub pointers: Vec<Pointer>,
     /// Rows that are told where to look.
     pub referrers: Referrers,
+    /// Nouns with persons of other questions.
+    pub strangers: Strangers,
 }
 
 /// Rows with the rows of the same question that they are told to look at, clip after clip.
@@ -73,6 +76,8 @@ pub struct Referrers {
 pub struct SuffixRows {
     /// Rows before each answer token, and that token.
     pub answer: Vec<(u32, i64)>,
+    /// The same tokens where the answer names a thing or a colour, elsewhere [`IGNORED_LABEL`].
+    pub naming: Vec<i64>,
     /// First answer row of every question (index into `answer`), for whole-answer figures.
     pub answer_starts: Vec<usize>,
     /// `<Pos>` rows and positions in metres.
@@ -159,6 +164,7 @@ pub fn joint_batch(
     let copies = chosen.len() / count.max(1);
     let pointers = pointers(samples, &chosen, copies, ids.dim(1)?);
     let referrers = referrers(&chosen, copies, ids.dim(1)?);
+    let strangers = Strangers::among(&chosen, ids.dim(1)?);
     let cue = geometry_cue(samples, joint.geometry_cue)?;
     let words: Vec<&Tensor> = samples.iter().map(|sample| &sample.words).collect();
     Ok(JointBatch {
@@ -176,6 +182,7 @@ pub fn joint_batch(
         rows,
         pointers,
         referrers,
+        strangers,
     })
 }
 
@@ -271,7 +278,9 @@ fn suffix_rows(suffixes: &[&Suffix], device: &Device) -> candle_core::Result<(Te
         ids[first..first + suffix.ids.len()].copy_from_slice(&suffix.ids);
         rows.answer_starts.push(rows.answer.len());
         for at in suffix.answer..suffix.ids.len() {
-            rows.answer.push(((first + at - 1) as u32, i64::from(suffix.ids[at])));
+            let token = i64::from(suffix.ids[at]);
+            rows.answer.push(((first + at - 1) as u32, token));
+            rows.naming.push(if suffix.naming { token } else { IGNORED_LABEL });
         }
         if let Some(situation) = suffix.situation {
             rows.position.push(((first + suffix.position) as u32, situation.position));
@@ -314,6 +323,7 @@ mod tests {
         let short = Suffix {
             ids: vec![5, 1, 2, 9, 8],
             answer: 3,
+            naming: true,
             position: 1,
             orientation: 2,
             situation: Some(Situation {
@@ -327,14 +337,21 @@ mod tests {
                 position: BevPoint::new(3.0, 4.0),
                 front: None,
                 color: 5,
+                answers: false,
             }],
         };
-        let long =
-            Suffix { ids: vec![5, 1, 2, 9, 8, 7], situation: None, mentions: Vec::new(), ..short.clone() };
+        let long = Suffix {
+            ids: vec![5, 1, 2, 9, 8, 7],
+            naming: false,
+            situation: None,
+            mentions: Vec::new(),
+            ..short.clone()
+        };
         let (ids, rows) = suffix_rows(&[&short, &long], &Device::Cpu).unwrap();
         assert_eq!(ids.dims(), [2, 6]);
         // Row 2 predicts token 9, row 3 token 8; the second question starts at row 6.
         assert_eq!(rows.answer, [(2, 9), (3, 8), (8, 9), (9, 8), (10, 7)]);
+        assert_eq!(rows.naming, [9, 8, IGNORED_LABEL, IGNORED_LABEL, IGNORED_LABEL]);
         assert_eq!(rows.answer_starts, [0, 2]);
         assert_eq!(rows.position, [(1, BevPoint::new(1.0, 2.0))]);
         assert_eq!(rows.mentions, [(0, BevPoint::new(3.0, 4.0))]);
@@ -349,11 +366,18 @@ mod tests {
             let way = ahead.direction() * metres;
             BevPoint::new(1.0 + way.x, 2.0 + way.y)
         };
-        let mention =
-            |token, metres| MentionTarget { token, object: 0, position: at(metres), front: None, color: 0 };
+        let mention = |token, metres| MentionTarget {
+            token,
+            object: 0,
+            position: at(metres),
+            front: None,
+            color: 0,
+            answers: false,
+        };
         let asking = Suffix {
             ids: vec![5, 1, 2, 9, 8, 7, 6],
             answer: 5,
+            naming: false,
             position: 1,
             orientation: 2,
             situation: Some(Situation { position: BevPoint::new(1.0, 2.0), orientation: ahead }),

@@ -1,11 +1,13 @@
 //! Figures of the joint stage on held-out rooms.
 
 use candle_core::{D, Result, Tensor};
+use glam::Vec2;
 
 use super::Metrics;
 use super::joint_batch::{JointBatch, SuffixRows};
 use super::pointing::Pointed;
-use crate::geometry::{BevPoint, OrientationHistogram, wrap_angle};
+use crate::geometry::{BevPoint, Orientation, OrientationHistogram, wrap_angle};
+use crate::qa::Bearing;
 
 /// Name of the layout error that remains when every token gets the one point that suits
 /// all of them best: a model that has learned nothing of rooms.
@@ -26,6 +28,8 @@ pub struct JointFigures {
     nouns_pointing: usize,
     objects: usize,
     objects_named: usize,
+    seen: usize,
+    seen_on_their_side: usize,
 }
 
 impl JointFigures {
@@ -71,6 +75,17 @@ impl JointFigures {
         Ok(())
     }
 
+    /// Means (n, 2) of where the things of questions lie as the person sees them.
+    pub fn add_seen(&mut self, mean: &Tensor, rows: &SuffixRows) -> Result<()> {
+        let side =
+            |right, ahead| Bearing::between(Vec2::ZERO, Orientation::FORWARD, Vec2::new(right, ahead)).side();
+        for (found, (_, truth)) in mean.to_vec2::<f32>()?.iter().zip(&rows.egocentric) {
+            self.seen += 1;
+            self.seen_on_their_side += usize::from(side(found[0], found[1]) == side(truth.x, truth.y));
+        }
+        Ok(())
+    }
+
     /// Tokens on objects, and those of them that resemble the object's word most.
     pub fn add_words(&mut self, (objects, named): (usize, usize)) {
         self.objects += objects;
@@ -97,6 +112,7 @@ impl JointFigures {
             ("heading_acc_15deg".to_owned(), below(&self.heading, 15f32.to_radians())),
             ("heading_acc_30deg".to_owned(), below(&self.heading, 30f32.to_radians())),
             ("object_word_accuracy".to_owned(), self.objects_named as f64 / self.objects.max(1) as f64),
+            ("seen_side_accuracy".to_owned(), self.seen_on_their_side as f64 / self.seen.max(1) as f64),
             ("pointing_accuracy".to_owned(), self.nouns_pointing as f64 / self.on_object.len().max(1) as f64),
             ("answer_exact".to_owned(), self.answers_right as f64 / self.answers.max(1) as f64),
         ]);
@@ -142,6 +158,21 @@ mod tests {
         let line = [-3.0, -1.0, 0.0, 1.0, 3.0].map(|x| BevPoint::new(x, 5.0));
         let figures = JointFigures { targets: line.to_vec(), ..JointFigures::default() };
         assert_eq!(figures.metrics()[CONSTANT_LAYOUT_ERROR], 1.0);
+    }
+
+    #[test]
+    fn a_thing_is_seen_on_its_side_whatever_its_distance() {
+        let rows = SuffixRows {
+            egocentric: [(1.0, 3.0), (-2.0, 0.5), (2.0, 0.5), (0.5, -1.0)]
+                .map(|(right, ahead)| (0, BevPoint::new(right, ahead)))
+                .to_vec(),
+            ..SuffixRows::default()
+        };
+        // Ahead, to the left, to the left instead of the right, behind.
+        let found = [[0.1f32, 0.5], [-4.0, -3.0], [-2.0, 0.5], [0.0, -9.0]];
+        let mut figures = JointFigures::default();
+        figures.add_seen(&Tensor::new(&found, &Device::Cpu).unwrap(), &rows).unwrap();
+        assert_eq!(figures.metrics()["seen_side_accuracy"], 0.75);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::TrainError;
 use super::alignment::word_shares;
-use super::clip::{Clip, ClipMaker, NO_CLASS};
+use super::clip::{Clip, ClipMaker, NO_CLASS, category_names, color_names};
 use super::joint_scenes::token_colors;
 use super::pixels::pixel_tensor;
 use super::pointing::tokens_showing;
@@ -22,7 +22,7 @@ use crate::model::odometry::pose_code::FramePose;
 use crate::model::prompt::{FrameTimes, PromptQuestion, PromptText};
 use crate::model::tokenizer::TextTokenizer;
 use crate::model::{ModelConfig, Network};
-use crate::qa::{Question, Situation};
+use crate::qa::{AnswerKey, Question, Situation};
 use crate::synth::SynthQuestion;
 
 /// A noun in the text and the place of what it names.
@@ -38,6 +38,8 @@ pub struct MentionTarget {
     pub front: Option<Orientation>,
     /// Its colour class; [`NO_CLASS`] where no colour applies.
     pub color: u8,
+    /// Whether it is the answer, as one of the things that the question names.
+    pub answers: bool,
 }
 
 /// A question as token ids behind the video.
@@ -47,6 +49,8 @@ pub struct Suffix {
     pub ids: Vec<u32>,
     /// Index of the first answer token; the answer reaches to the end.
     pub answer: usize,
+    /// Whether the answer names a thing or a colour.
+    pub naming: bool,
     /// Index of `<Pos>`.
     pub position: usize,
     /// Index of `<Ori>`.
@@ -158,6 +162,7 @@ impl SampleMaker {
             suffixes.push(Suffix {
                 ids: vec![self.tokenizer.position_id, self.tokenizer.orientation_id],
                 answer: 2,
+                naming: false,
                 position: 0,
                 orientation: 1,
                 situation: None,
@@ -189,14 +194,29 @@ impl SampleMaker {
                 let token = encode(text)?.len().saturating_sub(1);
                 let front = clip.fronts.get(object).copied().flatten();
                 let color = clip.colors.get(object).copied().unwrap_or(NO_CLASS);
-                mentions.push(MentionTarget { token, object, position, front, color });
+                let answers = token > orientation && is_among(text, &question.labeled.key);
+                mentions.push(MentionTarget { token, object, position, front, color, answers });
             }
         }
-        ids.extend(encode(&PromptText::completion(&question.labeled.key.words(asked)))?);
+        if mentions.iter().filter(|mention| mention.answers).count() > 1 {
+            // "The chair or the desk chair?": the words do not tell which.
+            for mention in &mut mentions {
+                mention.answers = false;
+            }
+        }
+        let words = question.labeled.key.words(asked);
+        let naming = category_names().contains(&words) || color_names().contains(&words);
+        ids.extend(encode(&PromptText::completion(&words))?);
         let situation = question.labeled.situation;
         let text = asked.situation_text.clone();
-        Ok(Some(Suffix { ids, answer, position, orientation, situation, text, mentions }))
+        Ok(Some(Suffix { ids, answer, naming, position, orientation, situation, text, mentions }))
     }
+}
+
+/// Whether `text` ends with one of the accepted answers.
+fn is_among(text: &str, key: &AnswerKey) -> bool {
+    let text = text.to_lowercase();
+    matches!(key, AnswerKey::Text(accepted) if accepted.iter().any(|name| text.ends_with(&name.to_lowercase())))
 }
 
 /// Where the text behind the video names an object: the byte behind the noun, and the
@@ -321,6 +341,14 @@ mod tests {
     use crate::qa::{AnswerKey, LabeledQuestion, QuestionKind};
     use crate::scene::ObjectId;
     use crate::synth::Mention;
+
+    #[test]
+    fn a_noun_is_the_answer_whatever_its_adjective() {
+        let key = AnswerKey::Text(vec!["sofa".to_owned(), "couch".to_owned()]);
+        assert!(is_among("Which is closer, the red Couch", &key));
+        assert!(!is_among("Which is closer, the couch or the lamp", &key));
+        assert!(!is_among("How many lamps", &AnswerKey::Number(2.0)));
+    }
 
     #[test]
     fn nouns_of_the_question_count_where_they_mean_one_object() {

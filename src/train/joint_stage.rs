@@ -30,6 +30,7 @@ use super::pool::{ClipPool, PoolRule};
 use super::referring::{Referrer, wanted_rows};
 use super::scenes::MOST_SCENES;
 use super::stage::{Stage, StepLoss, Validated};
+use super::variables::lies_behind;
 use super::{StageKind, TrainError, Variables};
 use crate::geometry::BevPoint;
 use crate::model::heads::GaussianOutput;
@@ -151,7 +152,8 @@ impl JointStage {
         let [asking, answering] = self.last_layers();
         let taps = BTreeSet::from([joint.pointing_layer(), joint.mention_layer, asking, answering]);
         let taps: Vec<usize> = taps.into_iter().collect();
-        let options = PassOptions { taps: &taps, ..PassOptions::default() };
+        let options =
+            PassOptions { taps: &taps, learned_from: joint.frozen_layers, ..PassOptions::default() };
         let hidden = network.language.forward_with(&prefix, &mut cache, options)?;
         let start = self.head_ids.len() as u32;
         let patches: Vec<u32> = video.patches().into_iter().map(|offset| offset + start).collect();
@@ -283,6 +285,10 @@ impl JointStage {
             let logits = self.maker.network.language.logits(&pick(&output.rows, &rows.answer)?)?;
             let labels = Tensor::from_iter(rows.answer.iter().map(|(_, token)| *token), self.device())?;
             terms.push(("answer", cross_entropy(&logits, &labels)?, weights.answer));
+            if weights.naming > 0.0 {
+                let named = Tensor::from_iter(rows.naming.iter().copied(), self.device())?;
+                terms.push(("naming", cross_entropy(&logits, &named)?, weights.naming));
+            }
         }
         if !rows.position.is_empty() {
             let position = heads.position(&pick(&output.rows, &rows.position)?)?;
@@ -360,6 +366,7 @@ impl JointStage {
             let target = points(places, self.device())?;
             losses.push(("egocentric", GaussianNll::default().mean(&seen.mean, &seen.raw, &target)?));
         }
+        losses.extend(self.seen_by_strangers(batch, output)?.map(|loss| ("strangers", loss)));
         for (name, referrers, layer) in
             [("asking", &batch.referrers.nouns, asking), ("answering", &batch.referrers.answers, answering)]
         {
@@ -367,6 +374,30 @@ impl JointStage {
             losses.extend(loss.map(|loss| (name, loss)));
         }
         Ok(losses)
+    }
+
+    /// The same for nouns that look at the persons of other questions instead; `None` where there
+    /// are none.
+    fn seen_by_strangers(
+        &self,
+        batch: &JointBatch,
+        output: &JointOutput,
+    ) -> candle_core::Result<Option<Tensor>> {
+        let strangers = &batch.strangers;
+        if strangers.nouns.is_empty() {
+            return Ok(None);
+        }
+        let [asking, _] = self.last_layers();
+        let entering = output.entering(asking)?;
+        let rows =
+            |rows: &[u32]| entering.index_select(&Tensor::from_iter(rows.iter().copied(), self.device())?, 0);
+        let [positions, orientations] = &strangers.persons;
+        let persons = [rows(positions)?, rows(orientations)?];
+        let nouns = self.maker.network.language.looking_at(asking, &rows(&strangers.nouns)?, &persons)?;
+        let seen = read_place(&self.egocentric_head, &nouns)?;
+        let target: Vec<f32> = strangers.places.iter().flat_map(|place| [place.x, place.y]).collect();
+        let target = Tensor::from_vec(target, (strangers.places.len(), 2), self.device())?;
+        GaussianNll::default().mean(&seen.mean, &seen.raw, &target).map(Some)
     }
 
     fn held_out(&self) -> Result<&[Arc<JointSample>], TrainError> {
@@ -422,6 +453,12 @@ impl JointStage {
                 let found = read_place(&self.mention_head, &pick(&middle, &rows.mentions)?)?;
                 figures.add_mentions(&found.mean, rows)?;
             }
+            if !rows.egocentric.is_empty() {
+                let [_, answering] = self.last_layers();
+                let entering = output.entering(answering)?;
+                let seen = read_place(&self.egocentric_head, &pick(&entering, &rows.egocentric)?)?;
+                figures.add_seen(&seen.mean, rows)?;
+            }
         }
         scenes.truncate(MOST_SCENES);
         Ok(Validated { metrics: figures.metrics(), scenes })
@@ -448,7 +485,9 @@ impl Stage for JointStage {
     }
 
     fn trainable(&self) -> Vec<(String, Var)> {
-        self.variables.trained_by(StageKind::Joint)
+        let frozen = self.config.joint.frozen_layers;
+        let all = self.variables.trained_by(StageKind::Joint);
+        all.into_iter().filter(|(name, _)| lies_behind(name, frozen)).collect()
     }
 
     fn source(&self) -> JointSource {

@@ -79,11 +79,12 @@ pub fn nouns_of_orientation(suffix: &Suffix) -> [Option<usize>; POINTING_HEADS] 
     [anchor(suffix).map(|mention| mention.token), looked_at.map(|(token, _)| token)]
 }
 
-/// What the row before the answer should attend to: the first and the last of the things
-/// that the question names.
+/// What the row before the answer should attend to: the first of the things that the question
+/// names, and the one that is the answer or else the last.
 pub fn nouns_of_answer(suffix: &Suffix) -> [Option<usize>; POINTING_HEADS] {
     let tokens = || asked(suffix).map(|mention| mention.token);
-    [tokens().min(), tokens().max()]
+    let answer = asked(suffix).find(|mention| mention.answers).map(|mention| mention.token);
+    [tokens().min(), answer.or_else(|| tokens().max())]
 }
 
 /// The way from the person to what they look at, or one metre ahead, bev axes.
@@ -99,6 +100,47 @@ pub fn egocentric(situation: &Situation, place: BevPoint) -> BevPoint {
     let ahead = situation.orientation.direction();
     let way = Vec2::new(place.x - situation.position.x, place.y - situation.position.y);
     BevPoint::new(way.perp_dot(ahead), way.dot(ahead))
+}
+
+/// Things beside persons of other questions: looking at somebody, a noun learns to see its
+/// thing with their eyes, whoever they are. From the few persons and things that are asked
+/// about together it does not.
+#[derive(Debug, Clone, Default)]
+pub struct Strangers {
+    /// Rows of the nouns.
+    pub nouns: Vec<u32>,
+    /// Rows of `<Pos>` and `<Ori>` of each noun's person.
+    pub persons: [Vec<u32>; POINTING_HEADS],
+    /// Where the things lie as these persons see them: right of and ahead of them, metres.
+    pub places: Vec<BevPoint>,
+}
+
+impl Strangers {
+    /// Most pairs of a batch.
+    const MOST: usize = 2000;
+
+    /// Of the questions `chosen`, padded to `length`: every thing with every other person, evenly
+    /// thinned out where these are too many.
+    pub fn among(chosen: &[&Suffix], length: usize) -> Self {
+        let row = |question: usize, token: usize| (question * length + token) as u32;
+        let numbered = || chosen.iter().enumerate();
+        let things: Vec<_> =
+            numbered().flat_map(|(k, suffix)| asked(suffix).map(move |mention| (k, mention))).collect();
+        let persons: Vec<_> =
+            numbered().filter_map(|(k, suffix)| Some((k, suffix, suffix.situation?))).collect();
+        let step = (things.len() * persons.len()).div_ceil(Self::MOST).max(1);
+        let pairs = things.iter().flat_map(|thing| persons.iter().map(move |person| (thing, person)));
+        let mut strangers = Self::default();
+        for ((of_thing, mention), (of_person, suffix, situation)) in pairs.step_by(step) {
+            if of_thing != of_person {
+                strangers.nouns.push(row(*of_thing, mention.token));
+                strangers.persons[0].push(row(*of_person, suffix.position));
+                strangers.persons[1].push(row(*of_person, suffix.orientation));
+                strangers.places.push(egocentric(situation, mention.position));
+            }
+        }
+        strangers
+    }
 }
 
 /// What the attention of `referrers` over `rows` rows, `prefix` of which come before the
@@ -126,7 +168,14 @@ mod tests {
     use crate::geometry::Orientation;
 
     fn mention(token: usize, x: f32, y: f32) -> MentionTarget {
-        MentionTarget { token, object: token, position: BevPoint::new(x, y), front: None, color: 0 }
+        MentionTarget {
+            token,
+            object: token,
+            position: BevPoint::new(x, y),
+            front: None,
+            color: 0,
+            answers: false,
+        }
     }
 
     fn suffix(mentions: Vec<MentionTarget>, degrees: f32) -> Suffix {
@@ -134,6 +183,7 @@ mod tests {
         Suffix {
             ids: Vec::new(),
             answer: 0,
+            naming: false,
             position: 10,
             orientation: 11,
             situation: Some(Situation { position: BevPoint::new(1.0, 1.0), orientation }),
@@ -155,6 +205,9 @@ mod tests {
             suffix(vec![mention(3, 1.0, 1.0), seen, mention(8, 1.0, 3.0), mention(12, 1.0, 1.1)], 0.0);
         assert_eq!(nouns_of_position(&suffix), [Some(3), Some(3)]);
         assert_eq!(nouns_of_answer(&suffix), [Some(12), Some(12)]);
+        let answering = MentionTarget { answers: true, ..mention(14, 0.0, 0.0) };
+        let mentions = vec![mention(12, 1.0, 1.1), answering, mention(16, 2.0, 2.0)];
+        assert_eq!(nouns_of_answer(&Suffix { mentions, ..suffix.clone() }), [Some(12), Some(14)]);
         assert_eq!(nouns_of_orientation(&suffix)[0], Some(3));
         assert_eq!(nouns_of_orientation(&suffix)[1], Some(6));
         let (x, y) = way(&suffix);
@@ -172,6 +225,22 @@ mod tests {
         assert!((seen.x - 2.0).abs() < 1e-5 && (seen.y - 3.0).abs() < 1e-5, "{seen:?}");
         let bearing = crate::qa::Bearing::of(&situation, BevPoint::new(place.x, place.y));
         assert!(bearing.angle < 0.0, "right is clockwise: {bearing:?}");
+    }
+
+    #[test]
+    fn strangers_see_the_things_of_others_with_their_own_eyes() {
+        let of = |degrees, mentions| suffix(mentions, degrees);
+        let first = of(90.0, vec![mention(12, 1.0, 3.0)]);
+        let second = of(0.0, vec![mention(5, 0.0, 0.0), mention(13, 1.0, 1.0), mention(14, 2.0, 1.0)]);
+        let nobody = Suffix { situation: None, ..of(0.0, vec![mention(15, 1.0, 0.0)]) };
+        let strangers = Strangers::among(&[&first, &second, &nobody], 20);
+        // The first's thing, two of the second, that of nobody with both persons.
+        assert_eq!(strangers.nouns, [12, 33, 34, 55, 55]);
+        assert_eq!(strangers.persons, [vec![30, 10, 10, 10, 30], vec![31, 11, 11, 11, 31]]);
+        let place = strangers.places[0];
+        let expected = egocentric(&second.situation.unwrap(), BevPoint::new(1.0, 3.0));
+        assert_eq!(place, expected);
+        assert_ne!(place, egocentric(&first.situation.unwrap(), BevPoint::new(1.0, 3.0)));
     }
 
     #[test]

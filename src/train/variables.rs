@@ -13,6 +13,19 @@ use crate::model::config::Qwen2Config;
 
 /// Names of the language model's layers start with this.
 const LAYERS_PREFIX: &str = "model.layers.";
+/// What the rows come from that enter the language model.
+const EMBEDDING_PREFIXES: [&str; 4] =
+    ["model.embed_tokens.", "model.mm_projector.", "model.f_cam.", "model.f_point."];
+
+/// Whether the variable called `name` lies behind the first `layers` layers of the language
+/// model; everything lies behind none.
+pub fn lies_behind(name: &str, layers: usize) -> bool {
+    let number = |rest: &str| rest.split('.').next().and_then(|number| number.parse::<usize>().ok());
+    match name.strip_prefix(LAYERS_PREFIX).and_then(number) {
+        Some(layer) => layers <= layer,
+        None => layers == 0 || !EMBEDDING_PREFIXES.iter().any(|prefix| name.starts_with(prefix)),
+    }
+}
 
 /// Named variables, shared by clones; made on first use from the run's seed.
 #[derive(Debug, Clone)]
@@ -112,7 +125,7 @@ impl Variables {
 mod tests {
     use super::*;
     use crate::model::ModelConfig;
-    use crate::model::qwen2::Qwen2;
+    use crate::model::qwen2::{KvCache, PassOptions, Qwen2};
 
     fn values(vars: &Variables, name: &str) -> Vec<f32> {
         vars.tensors()[name].flatten_all().unwrap().to_vec1().unwrap()
@@ -160,5 +173,29 @@ mod tests {
         for (_, var) in vars.trained_by(StageKind::Joint) {
             assert!(gradients.get(var.as_tensor()).is_some());
         }
+    }
+
+    #[test]
+    fn what_lies_before_the_frozen_layers_gets_no_gradient() {
+        let vars = Variables::new(3);
+        let root = vars.builder(&Device::Cpu);
+        let decoder = Qwen2::new(&ModelConfig::tiny().language, &root.pp("model"), &root).unwrap();
+        let rows = decoder.embed(&Tensor::new(&[[7u32, 9]], &Device::Cpu).unwrap()).unwrap();
+        let options = PassOptions { taps: &[0, 1], learned_from: 1, ..PassOptions::default() };
+        let hidden = decoder.forward_with(&rows, &mut KvCache::new(), options).unwrap();
+        let read = (hidden.last.sqr().unwrap().sum_all().unwrap()
+            + (hidden.tapped[0].sum_all().unwrap() + hidden.tapped[1].sum_all().unwrap()).unwrap())
+        .unwrap();
+        let gradients = read.backward().unwrap();
+        for (name, var) in vars.trained_by(StageKind::Joint) {
+            assert_eq!(gradients.get(var.as_tensor()).is_some(), lies_behind(&name, 1), "{name}");
+        }
+        assert!(
+            lies_behind("model.layers.12.mlp.up_proj.weight", 12) && lies_behind("model.f_ori.0.bias", 9)
+        );
+        assert!(
+            !lies_behind("model.layers.2.mlp.up_proj.weight", 12) && !lies_behind("model.f_cam.0.bias", 1)
+        );
+        assert!(lies_behind("model.f_cam.0.bias", 0));
     }
 }

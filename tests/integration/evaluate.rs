@@ -7,7 +7,7 @@ use loc3r::evaluate::{
     ModelPredictor, Prediction, Predictor as _, Report, evaluate, held_out, prior_questions,
 };
 use loc3r::model::{Loc3rModel, ModelConfig};
-use loc3r::synth::QuestionOptions;
+use loc3r::synth::{HELD_OUT_SEEDS, QuestionOptions};
 
 const CLIPS: u64 = 3;
 
@@ -18,10 +18,13 @@ fn report() -> Report {
     let options = predictor.clip_options(questions).unwrap();
     let prior = prior_questions(6, &options);
     let mut heard = Vec::new();
-    let report =
-        evaluate(&mut predictor, "rooms", held_out(CLIPS, &options), &prior, &mut |done| heard.push(done))
-            .unwrap();
-    assert_eq!(heard, [1, 2, 3]);
+    let clips = held_out(CLIPS, &options);
+    let report = evaluate(&mut predictor, "rooms", clips, &prior, &mut |clip, predictions| {
+        heard.push((clip.seed, predictions.len()));
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(heard, [0, 1, 2].map(|index| (HELD_OUT_SEEDS + index, 6)));
     report
 }
 

@@ -381,7 +381,7 @@ fn continuations_packed_side_by_side_equal_single_ones() {
         .collect();
     let mask = Tensor::from_vec(mask, (total, prefix + total), &DEVICE).unwrap();
     let positions: Vec<u32> = (0..total).map(|i| (prefix + i % rows) as u32).collect();
-    let options = PassOptions { positions: Some(&positions), mask: Some(&mask), taps: &[] };
+    let options = PassOptions { positions: Some(&positions), mask: Some(&mask), ..PassOptions::default() };
     let packed = texts.reshape((1, total, width)).unwrap();
     let packed = network.language.forward_with(&packed, &mut cache.clone(), options).unwrap().last;
     let packed = packed.reshape((copies, rows, width)).unwrap();
