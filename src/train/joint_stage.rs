@@ -27,7 +27,7 @@ use super::joint_scenes::{HeadReadings, ShownRooms, pick};
 use super::loss::{GaussianNll, OrientationLoss, cross_entropy};
 use super::pointing::{pointed, pointing_loss, pointing_scores, wanted_attention};
 use super::pool::{ClipPool, PoolRule};
-use super::referring::{Referrer, wanted_rows};
+use super::referring::{Referrer, Strangers, wanted_rows};
 use super::scenes::MOST_SCENES;
 use super::stage::{Stage, StepLoss, Validated};
 use super::variables::lies_behind;
@@ -362,7 +362,7 @@ impl JointStage {
         let places = &batch.rows.egocentric;
         let mut losses = Vec::new();
         if !places.is_empty() {
-            let seen = read_place(&self.egocentric_head, &pick(&output.entering(answering)?, places)?)?;
+            let seen = self.seen(output, places)?;
             let target = points(places, self.device())?;
             losses.push(("egocentric", GaussianNll::default().mean(&seen.mean, &seen.raw, &target)?));
         }
@@ -376,28 +376,31 @@ impl JointStage {
         Ok(losses)
     }
 
-    /// The same for nouns that look at the persons of other questions instead; `None` where there
-    /// are none.
+    /// Where nouns of questions say that their things lie for the person.
+    fn seen(&self, output: &JointOutput, places: &[(u32, BevPoint)]) -> candle_core::Result<GaussianOutput> {
+        let [_, answering] = self.last_layers();
+        read_place(&self.egocentric_head, &pick(&output.entering(answering)?, places)?)
+    }
+
+    /// How wrong nouns are that look at the persons of other questions instead; `None` where
+    /// there are none.
     fn seen_by_strangers(
         &self,
         batch: &JointBatch,
         output: &JointOutput,
     ) -> candle_core::Result<Option<Tensor>> {
-        let strangers = &batch.strangers;
-        if strangers.nouns.is_empty() {
+        let Strangers { places, persons: [positions, orientations] } = &batch.strangers;
+        if places.is_empty() {
             return Ok(None);
         }
         let [asking, _] = self.last_layers();
         let entering = output.entering(asking)?;
         let rows =
             |rows: &[u32]| entering.index_select(&Tensor::from_iter(rows.iter().copied(), self.device())?, 0);
-        let [positions, orientations] = &strangers.persons;
         let persons = [rows(positions)?, rows(orientations)?];
-        let nouns = self.maker.network.language.looking_at(asking, &rows(&strangers.nouns)?, &persons)?;
+        let nouns = self.maker.network.language.looking_at(asking, &pick(&entering, places)?, &persons)?;
         let seen = read_place(&self.egocentric_head, &nouns)?;
-        let target: Vec<f32> = strangers.places.iter().flat_map(|place| [place.x, place.y]).collect();
-        let target = Tensor::from_vec(target, (strangers.places.len(), 2), self.device())?;
-        GaussianNll::default().mean(&seen.mean, &seen.raw, &target).map(Some)
+        GaussianNll::default().mean(&seen.mean, &seen.raw, &points(places, self.device())?).map(Some)
     }
 
     fn held_out(&self) -> Result<&[Arc<JointSample>], TrainError> {
@@ -454,10 +457,7 @@ impl JointStage {
                 figures.add_mentions(&found.mean, rows)?;
             }
             if !rows.egocentric.is_empty() {
-                let [_, answering] = self.last_layers();
-                let entering = output.entering(answering)?;
-                let seen = read_place(&self.egocentric_head, &pick(&entering, &rows.egocentric)?)?;
-                figures.add_seen(&seen.mean, rows)?;
+                figures.add_seen(&self.seen(&output, &rows.egocentric)?.mean, rows)?;
             }
         }
         scenes.truncate(MOST_SCENES);

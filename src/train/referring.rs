@@ -107,12 +107,11 @@ pub fn egocentric(situation: &Situation, place: BevPoint) -> BevPoint {
 /// about together it does not.
 #[derive(Debug, Clone, Default)]
 pub struct Strangers {
-    /// Rows of the nouns.
-    pub nouns: Vec<u32>,
+    /// Rows of the nouns and where their things lie as their persons see them: right of and
+    /// ahead of them, metres.
+    pub places: Vec<(u32, BevPoint)>,
     /// Rows of `<Pos>` and `<Ori>` of each noun's person.
     pub persons: [Vec<u32>; POINTING_HEADS],
-    /// Where the things lie as these persons see them: right of and ahead of them, metres.
-    pub places: Vec<BevPoint>,
 }
 
 impl Strangers {
@@ -133,10 +132,10 @@ impl Strangers {
         let mut strangers = Self::default();
         for ((of_thing, mention), (of_person, suffix, situation)) in pairs.step_by(step) {
             if of_thing != of_person {
-                strangers.nouns.push(row(*of_thing, mention.token));
                 strangers.persons[0].push(row(*of_person, suffix.position));
                 strangers.persons[1].push(row(*of_person, suffix.orientation));
-                strangers.places.push(egocentric(situation, mention.position));
+                let place = egocentric(situation, mention.position);
+                strangers.places.push((row(*of_thing, mention.token), place));
             }
         }
         strangers
@@ -235,9 +234,10 @@ mod tests {
         let nobody = Suffix { situation: None, ..of(0.0, vec![mention(15, 1.0, 0.0)]) };
         let strangers = Strangers::among(&[&first, &second, &nobody], 20);
         // The first's thing, two of the second, that of nobody with both persons.
-        assert_eq!(strangers.nouns, [12, 33, 34, 55, 55]);
+        let nouns: Vec<u32> = strangers.places.iter().map(|(row, _)| *row).collect();
+        assert_eq!(nouns, [12, 33, 34, 55, 55]);
         assert_eq!(strangers.persons, [vec![30, 10, 10, 10, 30], vec![31, 11, 11, 11, 31]]);
-        let place = strangers.places[0];
+        let (_, place) = strangers.places[0];
         let expected = egocentric(&second.situation.unwrap(), BevPoint::new(1.0, 3.0));
         assert_eq!(place, expected);
         assert_ne!(place, egocentric(&first.situation.unwrap(), BevPoint::new(1.0, 3.0)));

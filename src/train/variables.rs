@@ -14,8 +14,8 @@ use crate::model::config::Qwen2Config;
 /// Names of the language model's layers start with this.
 const LAYERS_PREFIX: &str = "model.layers.";
 /// What the rows come from that enter the language model.
-const EMBEDDING_PREFIXES: [&str; 4] =
-    ["model.embed_tokens.", "model.mm_projector.", "model.f_cam.", "model.f_point."];
+const EMBEDDING_PREFIXES: [&str; 5] =
+    ["model.embed_tokens.", "model.mm_projector.", "model.f_cam.", "model.f_point.", "model.image_newline"];
 
 /// Whether the variable called `name` lies behind the first `layers` layers of the language
 /// model; everything lies behind none.
@@ -197,5 +197,6 @@ mod tests {
             !lies_behind("model.layers.2.mlp.up_proj.weight", 12) && !lies_behind("model.f_cam.0.bias", 1)
         );
         assert!(lies_behind("model.f_cam.0.bias", 0));
+        assert!(!lies_behind("model.image_newline", 1));
     }
 }
