@@ -263,6 +263,11 @@ impl Qwen2 {
         }
     }
 
+    /// Rows (.., h) behind the last layer to hidden rows.
+    pub fn normed(&self, rows: &Tensor) -> Result<Tensor> {
+        self.norm.forward(rows)
+    }
+
     /// Hidden rows (.., h) to logits (.., vocabulary).
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         let mut shape = hidden.dims().to_vec();

@@ -87,6 +87,8 @@ pub struct Clip {
     pub objects: Vec<BevPoint>,
     /// Where their fronts face, bev axes; `None` for things without a front.
     pub fronts: Vec<Option<Orientation>>,
+    /// Their category classes.
+    pub categories: Vec<u8>,
     /// Their colour classes; [`NO_CLASS`] where no colour applies.
     pub colors: Vec<u8>,
     /// Category names that mean one object only, with its number.
@@ -238,8 +240,17 @@ impl ClipMaker {
             }
         };
         let footage = self.spacing.map(|spacing| footage(&renderer, walk, &intrinsics, spacing, frames));
-        let colors = classes.0.iter().map(|(_, color)| *color).collect();
-        Clip { views, questions, objects, fronts, colors, named_alone: synth::named_alone(&all), footage }
+        let (categories, colors) = classes.0.iter().copied().unzip();
+        Clip {
+            views,
+            questions,
+            objects,
+            fronts,
+            categories,
+            colors,
+            named_alone: synth::named_alone(&all),
+            footage,
+        }
     }
 
     fn view(

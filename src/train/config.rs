@@ -255,8 +255,18 @@ pub struct JointConfig {
     /// them: the layers behind them and the heads can then learn at a higher rate.
     #[serde(default)]
     pub frozen_layers: usize,
+    /// How much faster layers learn what they write to the residual stream (the output
+    /// projections of attention and MLP) than everything else. In a trained model the stream
+    /// has grown to hundreds of times the embeddings, and steps that suit other weights hardly
+    /// move it.
+    #[serde(default = "one")]
+    pub writing_rate: f64,
     /// Loss weights.
     pub weights: JointWeights,
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 impl JointConfig {
@@ -380,6 +390,7 @@ impl TrainConfig {
                 self.joint.frozen_layers < layers,
                 "joint.frozen_layers must leave a layer of the language model to learn",
             ),
+            (self.joint.writing_rate > 0.0, "joint.writing_rate must be above 0"),
             (self.micro_batches > 0, "micro_batches must be at least 1"),
             (self.joint.situations > 0, "joint.situations must be at least 1"),
         ];

@@ -19,7 +19,8 @@ use super::loss::IGNORED_LABEL;
 use super::pointing::{POINTING_HEADS, Pointer};
 use super::pool::ClipPool;
 use super::referring::{
-    Referrer, Strangers, asked, egocentric, gaze, nouns_of_answer, nouns_of_orientation, nouns_of_position,
+    Echoes, Referrer, Strangers, asked, egocentric, gaze, nouns_of_answer, nouns_of_orientation,
+    nouns_of_position,
 };
 use crate::geometry::BevPoint;
 use crate::model::geometry_cue::cue_codes;
@@ -58,6 +59,8 @@ pub struct JointBatch {
     pub referrers: Referrers,
     /// Nouns with persons of other questions.
     pub strangers: Strangers,
+    /// Answers with nouns of other questions.
+    pub echoes: Echoes,
 }
 
 /// Rows with the rows of the same question that they are told to look at, clip after clip.
@@ -165,6 +168,7 @@ pub fn joint_batch(
     let pointers = pointers(samples, &chosen, copies, ids.dim(1)?);
     let referrers = referrers(&chosen, copies, ids.dim(1)?);
     let strangers = Strangers::among(&chosen, ids.dim(1)?);
+    let echoes = Echoes::among(&chosen, ids.dim(1)?);
     let cue = geometry_cue(samples, joint.geometry_cue)?;
     let words: Vec<&Tensor> = samples.iter().map(|sample| &sample.words).collect();
     Ok(JointBatch {
@@ -183,6 +187,7 @@ pub fn joint_batch(
         pointers,
         referrers,
         strangers,
+        echoes,
     })
 }
 
@@ -337,6 +342,7 @@ mod tests {
                 position: BevPoint::new(3.0, 4.0),
                 front: None,
                 color: 5,
+                names: [None; 2],
                 answers: false,
             }],
         };
@@ -372,6 +378,7 @@ mod tests {
             position: at(metres),
             front: None,
             color: 0,
+            names: [None; 2],
             answers: false,
         };
         let asking = Suffix {

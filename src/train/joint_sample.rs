@@ -38,6 +38,8 @@ pub struct MentionTarget {
     pub front: Option<Orientation>,
     /// Its colour class; [`NO_CLASS`] where no colour applies.
     pub color: u8,
+    /// First token of an answer that names the thing, or its colour.
+    pub names: [Option<u32>; 2],
     /// Whether it is the answer, as one of the things that the question names.
     pub answers: bool,
 }
@@ -104,8 +106,40 @@ pub struct SampleMaker {
     pub camera: OdometryCamera,
     /// Words to ids.
     pub tokenizer: TextTokenizer,
+    /// How answers begin that name a thing or a colour.
+    pub names: FirstTokens,
     /// Whether pictures are varied.
     pub augment: bool,
+}
+
+/// The tokens that answers begin with, by class.
+#[derive(Debug, Clone)]
+pub struct FirstTokens {
+    categories: Vec<Option<u32>>,
+    colors: Vec<Option<u32>>,
+}
+
+impl FirstTokens {
+    /// Of all category and colour names.
+    pub fn new(tokenizer: &TextTokenizer) -> Result<Self, TrainError> {
+        let first = |name: String| {
+            let ids = tokenizer.encode(&name);
+            ids.map(|ids| ids.first().copied())
+                .map_err(|error| TrainError::Data { reason: error.to_string() })
+        };
+        Ok(Self {
+            categories: category_names().into_iter().map(first).collect::<Result<_, _>>()?,
+            colors: color_names().into_iter().map(first).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Of a thing's category and of its colour, where it has one.
+    fn of(&self, category: u8, color: u8) -> [Option<u32>; 2] {
+        [(&self.categories, category), (&self.colors, color)].map(|(tokens, class)| {
+            let named = tokens.get(usize::from(class)).filter(|_| class != NO_CLASS);
+            named.copied().flatten()
+        })
+    }
 }
 
 impl SampleMaker {
@@ -195,7 +229,9 @@ impl SampleMaker {
                 let front = clip.fronts.get(object).copied().flatten();
                 let color = clip.colors.get(object).copied().unwrap_or(NO_CLASS);
                 let answers = token > orientation && is_among(text, &question.labeled.key);
-                mentions.push(MentionTarget { token, object, position, front, color, answers });
+                let category = clip.categories.get(object).copied().unwrap_or(NO_CLASS);
+                let names = self.names.of(category, color);
+                mentions.push(MentionTarget { token, object, position, front, color, names, answers });
             }
         }
         if mentions.iter().filter(|mention| mention.answers).count() > 1 {
@@ -348,6 +384,14 @@ mod tests {
         assert!(is_among("Which is closer, the red Couch", &key));
         assert!(!is_among("Which is closer, the couch or the lamp", &key));
         assert!(!is_among("How many lamps", &AnswerKey::Number(2.0)));
+    }
+
+    #[test]
+    fn things_without_a_colour_are_called_by_their_category_alone() {
+        let names = FirstTokens { categories: vec![Some(1), Some(7)], colors: vec![Some(2), Some(9)] };
+        assert_eq!(names.of(1, 1), [Some(7), Some(9)]);
+        assert_eq!(names.of(1, NO_CLASS), [Some(7), None]);
+        assert_eq!(names.of(3, 1), [None, Some(9)]);
     }
 
     #[test]

@@ -288,6 +288,8 @@ impl JointStage {
             if weights.naming > 0.0 {
                 let named = Tensor::from_iter(rows.naming.iter().copied(), self.device())?;
                 terms.push(("naming", cross_entropy(&logits, &named)?, weights.naming));
+                let echoes = self.echoes(batch, &output)?;
+                terms.extend(echoes.map(|loss| ("echoes", loss, weights.naming)));
             }
         }
         if !rows.position.is_empty() {
@@ -403,6 +405,25 @@ impl JointStage {
         GaussianNll::default().mean(&seen.mean, &seen.raw, &points(places, self.device())?).map(Some)
     }
 
+    /// How far answers are from the names of nouns that they are made to look at; `None` where
+    /// no name is asked for.
+    fn echoes(&self, batch: &JointBatch, output: &JointOutput) -> candle_core::Result<Option<Tensor>> {
+        let echoes = &batch.echoes;
+        if echoes.tokens.is_empty() {
+            return Ok(None);
+        }
+        let [_, answering] = self.last_layers();
+        let entering = output.entering(answering)?;
+        let rows =
+            |rows: &[u32]| entering.index_select(&Tensor::from_iter(rows.iter().copied(), self.device())?, 0);
+        let [first, second] = &echoes.nouns;
+        let nouns = [rows(first)?, rows(second)?];
+        let language = &self.maker.network.language;
+        let answers = language.looking_at(answering, &rows(&echoes.answers)?, &nouns)?;
+        let labels = Tensor::from_iter(echoes.tokens.iter().copied(), self.device())?;
+        cross_entropy(&language.logits(&language.normed(&answers)?)?, &labels).map(Some)
+    }
+
     fn held_out(&self) -> Result<&[Arc<JointSample>], TrainError> {
         if let Some(samples) = self.held_out.get() {
             return Ok(samples);
@@ -482,6 +503,10 @@ impl Stage for JointStage {
 
     fn muon(&self) -> f64 {
         self.config.joint.muon
+    }
+
+    fn writing_rate(&self) -> f64 {
+        self.config.joint.writing_rate
     }
 
     fn trainable(&self) -> Vec<(String, Var)> {

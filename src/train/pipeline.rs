@@ -9,7 +9,7 @@ use candle_core::Device;
 use super::clip::{ClipMaker, ViewChoice, category_names, color_names};
 use super::config::{CameraSource, CueSource, DataConfig, JointConfig};
 use super::dense_stage::DenseStage;
-use super::joint_sample::SampleMaker;
+use super::joint_sample::{FirstTokens, SampleMaker};
 use super::joint_stage::JointStage;
 use super::run_dir::Progress;
 use super::stage::Runner;
@@ -138,7 +138,9 @@ pub fn sample_maker(
 ) -> Result<SampleMaker, TrainError> {
     let data = DataConfig { seconds: config.joint.seconds, ..config.data };
     let choice = ViewChoice::Spread { views: model.config.num_frames as usize };
+    let tokenizer = tokenizer_of(run, config, &model.config)?;
     Ok(SampleMaker {
+        names: FirstTokens::new(&tokenizer)?,
         clips: ClipMaker {
             // Following the camera renders ten times the frames: only where it is asked for.
             spacing: (config.joint.camera == CameraSource::Estimated
@@ -150,7 +152,7 @@ pub fn sample_maker(
         model: model.config.clone(),
         network: model.network.clone(),
         camera: model.camera.clone(),
-        tokenizer: tokenizer_of(run, config, &model.config)?,
+        tokenizer,
         augment: config.data.augment,
     })
 }

@@ -142,6 +142,56 @@ impl Strangers {
     }
 }
 
+/// Questions for a name beside things of other questions: an answer learns to say the name, or
+/// the colour, of whatever it looks at. In a batch only a few answers are names, and these of
+/// about sixty things.
+#[derive(Debug, Clone, Default)]
+pub struct Echoes {
+    /// Rows before the answers.
+    pub answers: Vec<u32>,
+    /// Rows of the nouns that they look at.
+    pub nouns: [Vec<u32>; POINTING_HEADS],
+    /// First tokens of the answers that these nouns make right.
+    pub tokens: Vec<i64>,
+}
+
+impl Echoes {
+    /// Most pairs of a batch.
+    const MOST: usize = 1500;
+
+    /// Of the questions `chosen`, padded to `length`.
+    pub fn among(chosen: &[&Suffix], length: usize) -> Self {
+        let row = |question: usize, token: usize| (question * length + token) as u32;
+        let numbered = || chosen.iter().enumerate();
+        let things: Vec<_> = numbered()
+            .flat_map(|(k, suffix)| {
+                suffix.mentions.iter().map(move |mention| (row(k, mention.token), mention.names))
+            })
+            .collect();
+        // The first noun, and whether a thing is asked for or a colour.
+        let askers: Vec<_> = numbered()
+            .filter(|(_, suffix)| suffix.naming)
+            .filter_map(|(k, suffix)| {
+                let first = asked(suffix).next()?;
+                let colored = !asked(suffix).any(|mention| mention.answers);
+                Some((row(k, suffix.answer.saturating_sub(1)), row(k, first.token), colored))
+            })
+            .collect();
+        let step = (things.len() * askers.len()).div_ceil(Self::MOST).max(1);
+        let pairs = things.iter().flat_map(|thing| askers.iter().map(move |asker| (thing, asker)));
+        let mut echoes = Self::default();
+        for ((noun, names), (answer, first, colored)) in pairs.step_by(step) {
+            if let Some(token) = names[usize::from(*colored)] {
+                echoes.answers.push(*answer);
+                echoes.nouns[0].push(if *colored { *noun } else { *first });
+                echoes.nouns[1].push(*noun);
+                echoes.tokens.push(i64::from(token));
+            }
+        }
+        echoes
+    }
+}
+
 /// What the attention of `referrers` over `rows` rows, `prefix` of which come before the
 /// question, should be, (H, n, rows); nothing where no token is meant.
 pub fn wanted_rows(
@@ -173,6 +223,7 @@ mod tests {
             position: BevPoint::new(x, y),
             front: None,
             color: 0,
+            names: [None; 2],
             answers: false,
         }
     }
@@ -241,6 +292,23 @@ mod tests {
         let expected = egocentric(&second.situation.unwrap(), BevPoint::new(1.0, 3.0));
         assert_eq!(place, expected);
         assert_ne!(place, egocentric(&first.situation.unwrap(), BevPoint::new(1.0, 3.0)));
+    }
+
+    #[test]
+    fn an_answer_echoes_the_name_or_the_colour_of_any_noun() {
+        let named =
+            |token, thing, color| MentionTarget { names: [Some(thing), color], ..mention(token, 1.0, 1.0) };
+        let answering = MentionTarget { answers: true, ..named(13, 71, None) };
+        let of = |naming, mentions| Suffix { naming, answer: 17, ..suffix(mentions, 0.0) };
+        let which = of(true, vec![named(12, 70, Some(80)), answering]);
+        let what_color = of(true, vec![named(14, 72, Some(81))]);
+        let plain = of(false, vec![named(15, 73, None)]);
+        let echoes = Echoes::among(&[&which, &what_color, &plain], 20);
+        // Four nouns for the thing that is nearer, two of them with a colour for the other.
+        let said: Vec<_> = echoes.answers.iter().zip(&echoes.nouns[1]).zip(&echoes.tokens).collect();
+        let expected = [(16, 12, 70), (36, 12, 80), (16, 13, 71), (16, 34, 72), (36, 34, 81), (16, 55, 73)];
+        assert_eq!(said, expected.each_ref().map(|(answer, noun, token)| ((answer, noun), token)));
+        assert_eq!(echoes.nouns[0], [12, 12, 12, 12, 34, 12]);
     }
 
     #[test]

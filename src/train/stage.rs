@@ -12,6 +12,7 @@ use super::optimizer::{AdamW, AdamWConfig};
 use super::run_dir::Progress;
 use super::scenes::{SceneSnapshot, ValidationScene};
 use super::schedule::LearningRateSchedule;
+use super::variables::writes;
 use super::{Metrics, RunDir, StageKind, TrainConfig, TrainError, TrainEvent, Variables};
 use crate::worker::CancelFlag;
 
@@ -52,6 +53,12 @@ pub trait Stage: Sync {
     /// Size of Muon's steps; 0 for AdamW alone.
     fn muon(&self) -> f64;
 
+    /// How much faster layers of the language model learn what they write to the residual
+    /// stream than everything else.
+    fn writing_rate(&self) -> f64 {
+        1.0
+    }
+
     /// What is trained, by name.
     fn trainable(&self) -> Vec<(String, Var)>;
 
@@ -91,6 +98,9 @@ impl Runner<'_> {
         let started = Instant::now();
         let rule = AdamWConfig { muon: stage.muon(), ..self.config.optimizer };
         let mut optimizer = AdamW::new(stage.trainable(), rule)?;
+        // It is to learn faster, not to decay faster.
+        let decay = rule.weight_decay / stage.writing_rate();
+        optimizer.configure_group(writes, stage.writing_rate(), Some(decay));
         let mut step = 0;
         if let Some(progress) = self.run.progress(name)? {
             self.run.load_optimizer(name, &mut optimizer)?;

@@ -17,6 +17,13 @@ const LAYERS_PREFIX: &str = "model.layers.";
 const EMBEDDING_PREFIXES: [&str; 5] =
     ["model.embed_tokens.", "model.mm_projector.", "model.f_cam.", "model.f_point.", "model.image_newline"];
 
+/// Whether a layer of the language model writes to the residual stream through the variable
+/// called `name`.
+pub fn writes(name: &str) -> bool {
+    name.starts_with(LAYERS_PREFIX)
+        && (name.ends_with(".self_attn.o_proj.weight") || name.ends_with(".mlp.down_proj.weight"))
+}
+
 /// Whether the variable called `name` lies behind the first `layers` layers of the language
 /// model; everything lies behind none.
 pub fn lies_behind(name: &str, layers: usize) -> bool {
@@ -173,6 +180,18 @@ mod tests {
         for (_, var) in vars.trained_by(StageKind::Joint) {
             assert!(gradients.get(var.as_tensor()).is_some());
         }
+    }
+
+    #[test]
+    fn two_matrices_of_a_layer_write_to_the_stream() {
+        let vars = Variables::new(3);
+        let root = vars.builder(&Device::Cpu);
+        Qwen2::new(&ModelConfig::tiny().language, &root.pp("model"), &root).unwrap();
+        let trained = vars.trained_by(StageKind::Joint);
+        let of_first = trained.iter().filter(|(name, _)| name.starts_with("model.layers.0.") && writes(name));
+        let found: Vec<&str> = of_first.map(|(name, _)| name.as_str()).collect();
+        assert_eq!(found, ["model.layers.0.mlp.down_proj.weight", "model.layers.0.self_attn.o_proj.weight"]);
+        assert!(!writes("model.mm_projector.2.weight"));
     }
 
     #[test]

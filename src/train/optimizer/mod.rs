@@ -147,17 +147,17 @@ impl AdamW {
         Ok(Self { config, parameters, step: 0, pending: 0 })
     }
 
-    /// A parameter group: every parameter whose name starts with `prefix` takes
-    /// its learning rate times `learning_rate_scale` (0 freezes it) and, if
-    /// given, its own weight decay. Returns the number of parameters met.
+    /// A parameter group: every parameter whose name is `chosen` takes its learning
+    /// rate times `learning_rate_scale` (0 freezes it) and, if given, its own weight
+    /// decay. Returns the number of parameters met.
     pub fn configure_group(
         &mut self,
-        prefix: &str,
+        chosen: impl Fn(&str) -> bool,
         learning_rate_scale: f64,
         weight_decay: Option<f64>,
     ) -> usize {
         let mut met = 0;
-        for parameter in self.parameters.iter_mut().filter(|p| p.name.starts_with(prefix)) {
+        for parameter in self.parameters.iter_mut().filter(|p| chosen(&p.name)) {
             parameter.learning_rate_scale = learning_rate_scale;
             parameter.weight_decay = weight_decay.unwrap_or(parameter.weight_decay);
             met += 1;
