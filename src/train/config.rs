@@ -175,8 +175,8 @@ pub enum CueSource {
 pub struct JointWeights {
     /// Answer tokens, cross entropy.
     pub answer: f64,
-    /// The same once more of answers that name a thing or a colour: few, and each another word
-    /// (not in the paper).
+    /// The same once more of answers that name a thing or a colour: few, and each another word;
+    /// and of these answers when they look at the things of other questions (not in the paper).
     #[serde(default)]
     pub naming: f64,
     /// λ_BEV, layout (the paper: 0.05).

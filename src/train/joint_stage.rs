@@ -397,8 +397,7 @@ impl JointStage {
         }
         let [asking, _] = self.last_layers();
         let entering = output.entering(asking)?;
-        let rows =
-            |rows: &[u32]| entering.index_select(&Tensor::from_iter(rows.iter().copied(), self.device())?, 0);
+        let rows = |rows: &[u32]| chosen(&entering, rows);
         let persons = [rows(positions)?, rows(orientations)?];
         let nouns = self.maker.network.language.looking_at(asking, &pick(&entering, places)?, &persons)?;
         let seen = read_place(&self.egocentric_head, &nouns)?;
@@ -414,8 +413,7 @@ impl JointStage {
         }
         let [_, answering] = self.last_layers();
         let entering = output.entering(answering)?;
-        let rows =
-            |rows: &[u32]| entering.index_select(&Tensor::from_iter(rows.iter().copied(), self.device())?, 0);
+        let rows = |rows: &[u32]| chosen(&entering, rows);
         let [first, second] = &echoes.nouns;
         let nouns = [rows(first)?, rows(second)?];
         let language = &self.maker.network.language;
@@ -565,6 +563,11 @@ impl Stage for JointStage {
 fn entering(kept: &BTreeMap<usize, Tensor>, layer: usize) -> candle_core::Result<&Tensor> {
     let rows = kept.get(&layer);
     rows.ok_or_else(|| candle_core::Error::Msg(format!("the rows that enter layer {layer} were not kept")))
+}
+
+/// The rows of (S, h) with the numbers `rows`, (n, h).
+fn chosen(all: &Tensor, rows: &[u32]) -> candle_core::Result<Tensor> {
+    all.index_select(&Tensor::from_slice(rows, rows.len(), all.device())?, 0)
 }
 
 /// A place with its uncertainty, read off rows (.., h) of the residual stream.

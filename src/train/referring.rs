@@ -121,16 +121,15 @@ impl Strangers {
     /// Of the questions `chosen`, padded to `length`: every thing with every other person, evenly
     /// thinned out where these are too many.
     pub fn among(chosen: &[&Suffix], length: usize) -> Self {
-        let row = |question: usize, token: usize| (question * length + token) as u32;
+        let row = &row_among(length);
         let numbered = || chosen.iter().enumerate();
         let things: Vec<_> =
             numbered().flat_map(|(k, suffix)| asked(suffix).map(move |mention| (k, mention))).collect();
         let persons: Vec<_> =
             numbered().filter_map(|(k, suffix)| Some((k, suffix, suffix.situation?))).collect();
-        let step = (things.len() * persons.len()).div_ceil(Self::MOST).max(1);
-        let pairs = things.iter().flat_map(|thing| persons.iter().map(move |person| (thing, person)));
         let mut strangers = Self::default();
-        for ((of_thing, mention), (of_person, suffix, situation)) in pairs.step_by(step) {
+        let pairs = pairs(&things, &persons, Self::MOST);
+        for ((of_thing, mention), (of_person, suffix, situation)) in pairs {
             if of_thing != of_person {
                 strangers.persons[0].push(row(*of_person, suffix.position));
                 strangers.persons[1].push(row(*of_person, suffix.orientation));
@@ -161,7 +160,7 @@ impl Echoes {
 
     /// Of the questions `chosen`, padded to `length`.
     pub fn among(chosen: &[&Suffix], length: usize) -> Self {
-        let row = |question: usize, token: usize| (question * length + token) as u32;
+        let row = &row_among(length);
         let numbered = || chosen.iter().enumerate();
         let things: Vec<_> = numbered()
             .flat_map(|(k, suffix)| {
@@ -177,10 +176,8 @@ impl Echoes {
                 Some((row(k, suffix.answer.saturating_sub(1)), row(k, first.token), colored))
             })
             .collect();
-        let step = (things.len() * askers.len()).div_ceil(Self::MOST).max(1);
-        let pairs = things.iter().flat_map(|thing| askers.iter().map(move |asker| (thing, asker)));
         let mut echoes = Self::default();
-        for ((noun, names), (answer, first, colored)) in pairs.step_by(step) {
+        for ((noun, names), (answer, first, colored)) in pairs(&things, &askers, Self::MOST) {
             if let Some(token) = names[usize::from(*colored)] {
                 echoes.answers.push(*answer);
                 echoes.nouns[0].push(if *colored { *noun } else { *first });
@@ -190,6 +187,18 @@ impl Echoes {
         }
         echoes
     }
+}
+
+/// The row of a token among those of all questions, each padded to `length`.
+fn row_among(length: usize) -> impl Fn(usize, usize) -> u32 {
+    move |question, token| (question * length + token) as u32
+}
+
+/// Everything of `these` with everything of `those`, evenly thinned out where that is more than
+/// `most`.
+fn pairs<'a, A, B>(these: &'a [A], those: &'a [B], most: usize) -> impl Iterator<Item = (&'a A, &'a B)> {
+    let step = (these.len() * those.len()).div_ceil(most).max(1);
+    these.iter().flat_map(|this| those.iter().map(move |that| (this, that))).step_by(step)
 }
 
 /// What the attention of `referrers` over `rows` rows, `prefix` of which come before the
