@@ -195,10 +195,16 @@ fn row_among(length: usize) -> impl Fn(usize, usize) -> u32 {
 }
 
 /// Everything of `these` with everything of `those`, evenly thinned out where that is more than
-/// `most`.
+/// `most`. Each begins one further along `those` than the one before: thinning out would else
+/// leave some of them out altogether.
 fn pairs<'a, A, B>(these: &'a [A], those: &'a [B], most: usize) -> impl Iterator<Item = (&'a A, &'a B)> {
     let step = (these.len() * those.len()).div_ceil(most).max(1);
-    these.iter().flat_map(|this| those.iter().map(move |that| (this, that))).step_by(step)
+    let beginning_at = |first: usize| those.iter().cycle().skip(first).take(those.len());
+    these
+        .iter()
+        .enumerate()
+        .flat_map(move |(k, this)| beginning_at(k % those.len().max(1)).map(move |that| (this, that)))
+        .step_by(step)
 }
 
 /// What the attention of `referrers` over `rows` rows, `prefix` of which come before the
@@ -224,6 +230,20 @@ pub fn wanted_rows(
 mod tests {
     use super::*;
     use crate::geometry::Orientation;
+
+    #[test]
+    fn where_pairs_are_thinned_out_nobody_is_left_out() {
+        let numbers: Vec<usize> = (0..6).collect();
+        // Every third pair, among six: without turning on, always the same two of them.
+        let found: Vec<_> = pairs(&numbers, &numbers, 12).collect();
+        assert_eq!(found.len(), 12);
+        for number in &numbers {
+            assert!(found.iter().any(|(this, _)| *this == number), "{found:?}");
+            assert!(found.iter().any(|(_, that)| *that == number), "{found:?}");
+        }
+        assert_eq!(pairs(&numbers, &numbers, 36).count(), 36);
+        assert_eq!(pairs(&numbers, &[] as &[usize], 36).count(), 0);
+    }
 
     fn mention(token: usize, x: f32, y: f32) -> MentionTarget {
         MentionTarget {
@@ -296,7 +316,7 @@ mod tests {
         // The first's thing, two of the second, that of nobody with both persons.
         let nouns: Vec<u32> = strangers.places.iter().map(|(row, _)| *row).collect();
         assert_eq!(nouns, [12, 33, 34, 55, 55]);
-        assert_eq!(strangers.persons, [vec![30, 10, 10, 10, 30], vec![31, 11, 11, 11, 31]]);
+        assert_eq!(strangers.persons, [vec![30, 10, 10, 30, 10], vec![31, 11, 11, 31, 11]]);
         let (_, place) = strangers.places[0];
         let expected = egocentric(&second.situation.unwrap(), BevPoint::new(1.0, 3.0));
         assert_eq!(place, expected);
