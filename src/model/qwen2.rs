@@ -53,22 +53,6 @@ impl KvCache {
         Ok(())
     }
 
-    /// The same rows for `copies` continuations each: (B, ..) to (B * copies, ..), the
-    /// continuations of one sequence next to each other.
-    pub fn expand(&self, copies: usize) -> Result<Self> {
-        let repeat = |x: &Tensor| {
-            let (batch, heads, rows, dim) = x.dims4()?;
-            x.unsqueeze(1)?.expand((batch, copies, heads, rows, dim))?.contiguous()?.reshape((
-                batch * copies,
-                heads,
-                rows,
-                dim,
-            ))
-        };
-        let layers = self.layers.iter().map(|(k, v)| Ok((repeat(k)?, repeat(v)?))).collect::<Result<_>>()?;
-        Ok(Self { layers })
-    }
-
     /// The same values cut off from the autograd graph.
     #[must_use]
     pub fn detach(&self) -> Self {
@@ -99,10 +83,9 @@ impl KvCache {
 /// What is unusual about a pass; the default is plain causal continuation of the cache.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PassOptions<'a> {
-    /// RoPE position of each new row; counts on from the cache when absent.
-    pub positions: Option<&'a [u32]>,
-    /// Added to the attention scores in place of the causal mask, broadcast to (B, H, T, P + T).
-    pub mask: Option<&'a Tensor>,
+    /// The new rows are continuations of so many rows each, side by side: every one goes on from
+    /// the cache as if it were the only one.
+    pub continuations: Option<usize>,
     /// Also gives the residual stream after these numbers of layers, which rise.
     pub taps: &'a [usize],
     /// Nothing is learned before this layer (counted from 0): gradients end where rows enter it.
@@ -205,7 +188,7 @@ impl Qwen2 {
         Ok(self.forward_with(embeds, cache, PassOptions::default())?.last)
     }
 
-    /// Like [`Self::forward_embeds`] with other positions, another mask or a look inside.
+    /// Like [`Self::forward_embeds`] with several continuations at once or a look inside.
     pub fn forward_with(
         &self,
         embeds: &Tensor,
@@ -214,11 +197,13 @@ impl Qwen2 {
     ) -> Result<HiddenStates> {
         let (_, rows, _) = embeds.dims3()?;
         let offset = cache.len();
-        let (cos, sin) = match options.positions {
-            Some(positions) => self.angles(positions.iter().copied(), embeds.device())?,
-            None => self.angles((offset..offset + rows).map(|position| position as u32), embeds.device())?,
+        let length = options.continuations.unwrap_or(rows).max(1);
+        let positions = (0..rows).map(|row| (offset + row % length) as u32);
+        let (cos, sin) = self.angles(positions, embeds.device())?;
+        let mask = match options.continuations {
+            Some(length) => AttentionMask::Continuations { prefix: offset, length },
+            None => AttentionMask::Causal { offset },
         };
-        let mask = options.mask.map_or(AttentionMask::Causal { offset }, AttentionMask::Additive);
         let mut x = embeds.clone();
         let mut tapped = Vec::with_capacity(options.taps.len());
         for (index, layer) in self.layers.iter().enumerate() {

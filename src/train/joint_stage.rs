@@ -72,10 +72,10 @@ pub struct JointOutput {
     pub early: Tensor,
     /// Final rows of the questions, flattened to (S, h).
     pub rows: Tensor,
-    /// Rows of the questions that enter the layers which training looks at, (B K, L, h), by layer.
+    /// Rows of the questions that enter the layers which training looks at, (B, K L, h), by layer.
     entering: BTreeMap<usize, Tensor>,
-    /// Keys and values of all layers over the rows before each question and its own,
-    /// (B K, G, P + L, d).
+    /// Keys and values of all layers over the rows before the questions and theirs,
+    /// (B, G, P + K L, d).
     pub cache: KvCache,
     /// Which of those rows are patch tokens.
     pub patches: Vec<u32>,
@@ -164,9 +164,10 @@ impl JointStage {
             |hidden: &HiddenStates| taps.iter().copied().zip(hidden.tapped.iter().cloned()).collect();
         let early = of_patches(entering(&by_layer(&hidden), joint.pointing_layer())?)?;
 
-        let mut cache = cache.expand(batch.copies)?;
-        let suffix = network.language.embed(&batch.ids)?; // (B K, L, h)
-        let hidden = network.language.forward_with(&suffix, &mut cache, options)?;
+        let length = batch.ids.dim(1)?;
+        let questions = network.language.embed(&batch.ids.reshape((clips, ()))?)?; // (B, K L, h)
+        let options = PassOptions { continuations: Some(length), ..options };
+        let hidden = network.language.forward_with(&questions, &mut cache, options)?;
         let rows = network.head_rows(&hidden).flatten(0, 1)?;
         let entering = by_layer(&hidden);
         Ok(JointOutput { vision: pooled, layout, early, rows, entering, cache, patches })
@@ -219,20 +220,20 @@ impl JointStage {
         };
         let rows = output.entering(layer)?;
         let length = batch.ids.dim(1)?;
-        let prefix = keys.dim(2)? - length;
+        let prefix = keys.dim(2)? - batch.copies * length;
         let mut scores = Vec::new();
         for of_clip in at.chunk_by(|a, b| a.1 == b.1) {
             let entering = of_clip.iter().map(|(row, _)| *row);
             let entering = rows.index_select(&Tensor::from_iter(entering, self.device())?, 0)?;
-            let first = of_clip[0].1 * batch.copies;
+            let clip = of_clip[0].1;
+            let first = clip * batch.copies;
             let places: Vec<(u32, u32)> = of_clip
                 .iter()
                 .map(|(row, _)| (row / length as u32 - first as u32, row % length as u32))
                 .collect();
             let positions: Vec<u32> = places.iter().map(|place| prefix as u32 + place.1).collect();
             let queries = self.maker.network.language.queries(layer, &entering, &positions)?;
-            let keys = keys.narrow(0, first, batch.copies)?;
-            scores.push(pointing_scores(&queries, &keys, &places, prefix)?);
+            scores.push(pointing_scores(&queries, &keys.get(clip)?, &places, (prefix, length))?);
         }
         if scores.is_empty() { Ok(None) } else { Tensor::cat(&scores, 1).map(Some) }
     }

@@ -55,26 +55,28 @@ pub fn tokens_showing(views: &[ClipView], pooled_grid: usize, objects: usize) ->
 }
 
 /// Attention scores (H', n, P + L) of the first [`POINTING_HEADS`] heads of nouns of one clip.
-/// `queries` (H, n, d); `keys` (K, G, P + L, d) of the clip's K questions, whose first P rows
-/// are the same; `nouns` are each noun's question and place in it, behind which it sees nothing.
+/// `queries` (H, n, d); `keys` (G, P + K L, d) of the clip, the rows before its K questions and
+/// those of all of them; `nouns` are each noun's question and place in it, behind which it sees
+/// nothing; `sizes` are P and L.
 pub fn pointing_scores(
     queries: &Tensor,
     keys: &Tensor,
     nouns: &[(u32, u32)],
-    prefix: usize,
+    sizes: (usize, usize),
 ) -> candle_core::Result<Tensor> {
     let (all_heads, count, _) = queries.dims3()?;
-    let (_, groups, rows, _) = keys.dims4()?;
+    let (groups, rows, width) = keys.dims3()?;
+    let (prefix, length) = sizes;
     let heads = POINTING_HEADS.min(all_heads);
     let queries = queries.narrow(0, 0, heads)?;
     let group_of: Vec<u32> = (0..heads).map(|head| (head * groups / all_heads) as u32).collect();
-    let keys = keys.index_select(&Tensor::new(group_of, keys.device())?, 1)?;
-    let before = keys.narrow(0, 0, 1)?.squeeze(0)?.narrow(1, 0, prefix)?;
+    let keys = keys.index_select(&Tensor::new(group_of, keys.device())?, 0)?;
+    let before = keys.narrow(1, 0, prefix)?;
     let over_video = queries.contiguous()?.matmul(&before.t()?.contiguous()?)?;
 
     let questions: Vec<u32> = nouns.iter().map(|noun| noun.0).collect();
-    let length = rows - prefix;
-    let own = keys.narrow(2, prefix, length)?.contiguous()?;
+    let own = keys.narrow(1, prefix, rows - prefix)?.reshape((heads, (), length, width))?;
+    let own = own.transpose(0, 1)?.contiguous()?;
     let own = own.index_select(&Tensor::new(questions, own.device())?, 0)?; // (n, H', L, d)
     let each = queries.transpose(0, 1)?.unsqueeze(2)?.contiguous()?; // (n, H', 1, d)
     let over_words = each.matmul(&own.t()?.contiguous()?)?.squeeze(2)?.transpose(0, 1)?;
@@ -191,10 +193,8 @@ mod tests {
     fn nouns_compete_with_the_words_before_them() {
         // One head of width 1; two video rows; two questions of two rows.
         let queries = Tensor::new(&[[[1f32], [1.0]]], &Device::Cpu).unwrap();
-        let keys =
-            Tensor::new(&[[[[1f32], [2.0], [3.0], [4.0]]], [[[1.0], [2.0], [5.0], [6.0]]]], &Device::Cpu)
-                .unwrap();
-        let scores = pointing_scores(&queries, &keys, &[(0, 0), (1, 1)], 2).unwrap();
+        let keys = Tensor::new(&[[[1f32], [2.0], [3.0], [4.0], [5.0], [6.0]]], &Device::Cpu).unwrap();
+        let scores = pointing_scores(&queries, &keys, &[(0, 0), (1, 1)], (2, 2)).unwrap();
         let scores = scores.squeeze(0).unwrap().to_vec2::<f32>().unwrap();
         assert_eq!(scores[0][..3], [1.0, 2.0, 3.0]);
         assert!(scores[0][3] < -1e8);

@@ -327,9 +327,9 @@ fn every_trainable_variable_receives_a_gradient() {
     // The prefix runs once, two continuations per video go through it.
     let mut cache = KvCache::new();
     let prefix = network.language.forward_embeds(&video, &mut cache).unwrap();
-    let mut cache = cache.expand(2).unwrap();
-    let text = network.language.embed(&Tensor::cat(&[&text, &text], 0).unwrap()).unwrap();
-    let hidden = network.language.forward_embeds(&text, &mut cache).unwrap();
+    let text = network.language.embed(&Tensor::cat(&[&text, &text], 1).unwrap()).unwrap();
+    let options = PassOptions { continuations: Some(4), ..PassOptions::default() };
+    let hidden = network.language.forward_with(&text, &mut cache, options).unwrap().last;
     let row = |at| hidden.narrow(1, at, 1).unwrap();
     let (bev, position) = (network.heads.layout(&prefix).unwrap(), network.heads.position(&row(0)).unwrap());
     let parts = [
@@ -368,21 +368,12 @@ fn continuations_packed_side_by_side_equal_single_ones() {
     let texts = Tensor::rand(-1.0f32, 1.0, (copies, rows, width), &DEVICE).unwrap();
     let mut cache = KvCache::new();
     network.language.forward_embeds(&prefix_embeds, &mut cache).unwrap();
-    let apart = network.language.forward_embeds(&texts, &mut cache.expand(copies).unwrap()).unwrap();
-
-    let total = copies * rows;
-    let mask: Vec<f32> = (0..total)
-        .flat_map(|i| {
-            (0..prefix + total).map(move |j| {
-                let seen = j < prefix || ((j - prefix) / rows == i / rows && j - prefix <= i);
-                if seen { 0.0 } else { f32::NEG_INFINITY }
-            })
-        })
+    let apart: Vec<Tensor> = (0..copies)
+        .map(|k| network.language.forward_embeds(&texts.narrow(0, k, 1).unwrap(), &mut cache.clone()).unwrap())
         .collect();
-    let mask = Tensor::from_vec(mask, (total, prefix + total), &DEVICE).unwrap();
-    let positions: Vec<u32> = (0..total).map(|i| (prefix + i % rows) as u32).collect();
-    let options = PassOptions { positions: Some(&positions), mask: Some(&mask), ..PassOptions::default() };
-    let packed = texts.reshape((1, total, width)).unwrap();
+    let apart = Tensor::cat(&apart, 0).unwrap();
+    let options = PassOptions { continuations: Some(rows), ..PassOptions::default() };
+    let packed = texts.reshape((1, copies * rows, width)).unwrap();
     let packed = network.language.forward_with(&packed, &mut cache.clone(), options).unwrap().last;
     let packed = packed.reshape((copies, rows, width)).unwrap();
     let difference = (packed - apart).unwrap().abs().unwrap().max_all().unwrap();

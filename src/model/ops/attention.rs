@@ -6,10 +6,12 @@
 //! Inside, a query head is a matrix (queries, dim) with any row stride, and
 //! results are head-major: (batch, heads, length, dim).
 
+use std::ops::Range;
+
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, D, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::gemm::{Into, Matrix, Threads, multiply};
+use super::gemm::{Into, Matrix, Threads, multiply, multiply_strided};
 use super::lanes::{dot, exp_shifted};
 use super::storage::{Values, tensor_like};
 use super::{AttentionMask, HeadCounts};
@@ -34,6 +36,10 @@ enum Masking {
     None,
     Causal {
         offset: usize,
+    },
+    Continuations {
+        prefix: usize,
+        length: usize,
     },
     /// Expanded to (batch, heads, queries, keys), unit stride along keys.
     Additive(Tensor),
@@ -125,6 +131,7 @@ struct Problem<'a> {
 enum Mask<'a> {
     None,
     Causal { offset: usize },
+    Continuations { prefix: usize, length: usize },
     Additive { values: &'a [f32], strides: [usize; 3] },
 }
 
@@ -140,6 +147,7 @@ impl Attention {
         let masking = match mask {
             AttentionMask::None => Masking::None,
             AttentionMask::Causal { offset } => Masking::Causal { offset },
+            AttentionMask::Continuations { prefix, length } => Masking::Continuations { prefix, length },
             AttentionMask::Additive(mask) => {
                 let side_by_side = mask.layout().stride().last() == Some(&1);
                 let full = mask.dim(D::Minus1).is_ok_and(|keys| keys == shape.3);
@@ -186,6 +194,15 @@ impl Attention {
         {
             candle_core::bail!("attention: {} queries after {offset} keys, but {} keys", q.length, k.length);
         }
+        if let Masking::Continuations { prefix, length } = self.masking
+            && (prefix + q.length != k.length || length == 0 || !q.length.is_multiple_of(length))
+        {
+            candle_core::bail!(
+                "attention: {} queries in continuations of {length} behind {prefix} keys, but {} keys",
+                q.length,
+                k.length
+            );
+        }
         let mask_values =
             if let Masking::Additive(mask) = &self.masking { Some(Values::of(mask)) } else { None };
         let mask = match (&self.masking, &mask_values) {
@@ -198,6 +215,9 @@ impl Attention {
                 Mask::Additive { values: &values[layout.start_offset()..], strides }
             }
             (Masking::Causal { offset }, _) => Mask::Causal { offset: *offset },
+            (Masking::Continuations { prefix, length }, _) => {
+                Mask::Continuations { prefix: *prefix, length: *length }
+            }
             _ => Mask::None,
         };
         Ok(solve(&Problem { q, k, v, groups: q.heads / k.heads, scale: self.scale, mask }))
@@ -215,35 +235,45 @@ impl Attention {
 }
 
 impl Problem<'_> {
+    /// Queries of a block; those of one continuation see the same keys.
     fn block_rows(&self) -> usize {
-        (BLOCK_SCORES / self.k.length.max(1)).clamp(16, 128)
-    }
-
-    /// Keys that the queries before `end` may see.
-    fn visible(&self, end: usize) -> usize {
         match self.mask {
-            Mask::Causal { offset } => (offset + end).min(self.k.length),
-            _ => self.k.length,
+            Mask::Continuations { length, .. } => length,
+            _ => (BLOCK_SCORES / self.k.length.max(1)).clamp(16, 128),
         }
     }
 
-    /// Probabilities of `count` queries from `first` on: (count, keys) in
-    /// `scores`; returns keys, the number that any of them may see.
+    /// The keys that any of `count` queries from `first` on may see.
+    fn visible(&self, first: usize, count: usize) -> [Range<usize>; 2] {
+        match self.mask {
+            Mask::Causal { offset } => [0..(offset + first + count).min(self.k.length), 0..0],
+            Mask::Continuations { prefix, .. } => [0..prefix, prefix + first..prefix + first + count],
+            _ => [0..self.k.length, 0..0],
+        }
+    }
+
+    /// Probabilities of `count` queries from `first` on over the keys that they see, (count,
+    /// keys) in `scores`; returns the number of keys.
     fn probabilities(
         &self,
         (batch, head): (usize, usize),
         (first, count): (usize, usize),
         scores: &mut Vec<f32>,
     ) -> usize {
-        let keys = self.visible(first + count);
+        let seen = self.visible(first, count);
+        let keys = seen[0].len() + seen[1].len();
         scores.resize(count * keys, 0.0);
         let q = self.q.matrix(batch, head, first, count);
-        let k = self.k.matrix(batch, head / self.groups, 0, keys);
-        multiply(scores, Into::Replace, self.scale, q, k.t(), Threads::One);
+        for (at, seen) in [0, seen[0].len()].into_iter().zip(&seen) {
+            let k = self.k.matrix(batch, head / self.groups, seen.start, seen.len());
+            let scores = scores.get_mut(at..).unwrap_or_default();
+            multiply_strided(scores, keys, Into::Replace, self.scale, q, k.t(), Threads::One);
+        }
         for (i, row) in scores.chunks_mut(keys.max(1)).enumerate() {
             let open = match self.mask {
                 Mask::None => keys,
                 Mask::Causal { offset } => offset + first + i + 1,
+                Mask::Continuations { prefix, .. } => prefix + i + 1,
                 Mask::Additive { values, strides } => {
                     let start = batch * strides[0] + head * strides[1] + (first + i) * strides[2];
                     row.iter_mut().zip(&values[start..]).for_each(|(score, add)| *score += add);
@@ -273,8 +303,11 @@ impl Problem<'_> {
             out.par_chunks_mut(rows * dim).enumerate().for_each_init(Vec::new, |scores, (block, out)| {
                 let count = out.len() / dim;
                 let keys = self.probabilities((batch, head), (block * rows, count), scores);
-                let v = self.v.matrix(batch, head / self.groups, 0, keys);
-                multiply(out, Into::Replace, 1.0, Matrix::new(scores, count, keys), v, Threads::One);
+                let seen = self.visible(block * rows, count);
+                for (scores, seen, into) in parts(scores, (count, keys), seen) {
+                    let v = self.v.matrix(batch, head / self.groups, seen.start, seen.len());
+                    multiply(out, into, 1.0, scores, v, Threads::One);
+                }
             });
         });
         out
@@ -314,24 +347,49 @@ impl Problem<'_> {
         for (block, dq) in dq.chunks_mut(rows * dim).enumerate() {
             let (first, count) = (block * rows, dq.len() / dim);
             let keys = self.probabilities((batch, head), (first, count), scores);
+            let seen = self.visible(first, count);
             let q = self.q.matrix(batch, head, first, count);
-            let k = self.k.matrix(batch, head / self.groups, 0, keys);
-            let v = self.v.matrix(batch, head / self.groups, 0, keys);
             let g = grad.matrix(batch, head, first, count);
-            let (dk, dv) = (&mut dk[..keys * dim], &mut dv[..keys * dim]);
-            multiply(dv, Into::Add, 1.0, Matrix::new(scores, count, keys).t(), g, Threads::One);
             slopes.resize(count * keys, 0.0);
-            multiply(slopes, Into::Replace, 1.0, g, v.t(), Threads::One);
+            for (at, seen) in [0, seen[0].len()].into_iter().zip(&seen) {
+                let v = self.v.matrix(batch, head / self.groups, seen.start, seen.len());
+                let slopes = slopes.get_mut(at..).unwrap_or_default();
+                multiply_strided(slopes, keys, Into::Replace, 1.0, g, v.t(), Threads::One);
+            }
+            for (scores, seen, _) in parts(scores, (count, keys), seen.clone()) {
+                let dv = &mut dv[seen.start * dim..seen.end * dim];
+                multiply(dv, Into::Add, 1.0, scores.t(), g, Threads::One);
+            }
             for (i, (slope, p)) in slopes.chunks_mut(keys).zip(scores.chunks(keys)).enumerate() {
                 let (o, g) = (out.row(batch, head, first + i), grad.row(batch, head, first + i));
                 let along = dot(o, g);
                 slope.iter_mut().zip(p).for_each(|(slope, p)| *slope = p * (*slope - along));
             }
-            let slopes = Matrix::new(slopes, count, keys);
-            multiply(dq, Into::Replace, self.scale, slopes, k, Threads::One);
-            multiply(dk, Into::Add, self.scale, slopes.t(), q, Threads::One);
+            for (slopes, seen, into) in parts(slopes, (count, keys), seen) {
+                let k = self.k.matrix(batch, head / self.groups, seen.start, seen.len());
+                multiply(dq, into, self.scale, slopes, k, Threads::One);
+                let dk = &mut dk[seen.start * dim..seen.end * dim];
+                multiply(dk, Into::Add, self.scale, slopes.t(), q, Threads::One);
+            }
         }
     }
+}
+
+/// The columns of (count, keys) `values` that belong to each of the keys `seen`, and whether
+/// their products are the first ones.
+fn parts(
+    values: &[f32],
+    (count, keys): (usize, usize),
+    seen: [Range<usize>; 2],
+) -> impl Iterator<Item = (Matrix<'_>, Range<usize>, Into)> {
+    let [first, second] = seen;
+    let starts = [(0, first, Into::Replace), (keys - second.len(), second, Into::Add)];
+    starts.into_iter().filter(|(_, seen, into)| !seen.is_empty() || *into == Into::Replace).map(
+        move |(at, seen, into)| {
+            let columns = values.get(at..).unwrap_or_default();
+            (Matrix::strided(columns, count, seen.len(), keys), seen, into)
+        },
+    )
 }
 
 /// Adds up the `groups` query heads that share a key head.

@@ -36,7 +36,13 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, mask: Attention
     let scores = (q.contiguous()?.matmul(&k.t()?.contiguous()?)? * scale)?;
     let scores = match mask {
         AttentionMask::None => scores,
-        AttentionMask::Causal { offset } => scores.broadcast_add(&causal_mask(&scores, offset)?)?,
+        AttentionMask::Causal { offset } => {
+            scores.broadcast_add(&visibility(&scores, |i, j| j <= offset + i)?)?
+        }
+        AttentionMask::Continuations { prefix, length } => {
+            let own = |i: usize, j: usize| j - prefix <= i && (j - prefix) / length == i / length;
+            scores.broadcast_add(&visibility(&scores, |i, j| j < prefix || own(i, j))?)?
+        }
         AttentionMask::Additive(mask) => scores.broadcast_add(&mask.to_dtype(scores.dtype())?)?,
     };
     candle_nn::ops::softmax(&scores, D::Minus1)?.matmul(&v.contiguous()?)
@@ -108,10 +114,11 @@ fn repeat_heads(x: &Tensor, groups: usize) -> Result<Tensor> {
     x.unsqueeze(2)?.expand((batch, heads, groups, length, dim))?.reshape((batch, heads * groups, length, dim))
 }
 
-fn causal_mask(scores: &Tensor, offset: usize) -> Result<Tensor> {
+fn visibility(scores: &Tensor, sees: impl Fn(usize, usize) -> bool) -> Result<Tensor> {
     let (queries, keys) = (scores.dim(D::Minus2)?, scores.dim(D::Minus1)?);
+    let sees = &sees;
     let mask: Vec<f32> = (0..queries)
-        .flat_map(|i| (0..keys).map(move |j| if j > offset + i { f32::NEG_INFINITY } else { 0.0 }))
+        .flat_map(|i| (0..keys).map(move |j| if sees(i, j) { 0.0 } else { f32::NEG_INFINITY }))
         .collect();
     Tensor::from_vec(mask, (queries, keys), scores.device())?.to_dtype(scores.dtype())
 }

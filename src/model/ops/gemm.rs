@@ -64,14 +64,29 @@ pub(super) fn multiply(
     b: Matrix<'_>,
     threads: Threads,
 ) {
+    assert!(out.len() == a.rows * b.columns, "matrix product: shapes disagree");
+    multiply_strided(out, b.columns, into, scale, a, b, threads);
+}
+
+/// Like [`multiply`] with rows of `out` that are `row_stride` apart; what lies between them stays.
+pub(super) fn multiply_strided(
+    out: &mut [f32],
+    row_stride: usize,
+    into: Into,
+    scale: f32,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    threads: Threads,
+) {
     let (m, n, k) = (a.rows, b.columns, a.columns);
-    assert!(k == b.rows && out.len() == m * n && a.fits() && b.fits(), "matrix product: shapes disagree");
     if m == 0 || n == 0 {
         return;
     }
+    let fits = row_stride >= n && out.len() >= (m - 1) * row_stride + n;
+    assert!(k == b.rows && fits && a.fits() && b.fits(), "matrix product: shapes disagree");
     if k == 0 {
         if into == Into::Replace {
-            out.fill(0.0);
+            out.chunks_mut(row_stride).take(m).for_each(|row| row[..n].fill(0.0));
         }
         return;
     }
@@ -80,8 +95,8 @@ pub(super) fn multiply(
         Threads::All => Parallelism::Rayon(rayon::current_num_threads()),
     };
     #[expect(unsafe_code, reason = "the gemm crate takes pointers; the assertion above bounds every access")]
-    // SAFETY: `out` holds m·n values, exclusively borrowed; the strided views of
-    // a (m, k) and b (k, n) lie inside their slices (`fits`).
+    // SAFETY: `out` holds m rows of n values `row_stride` apart, exclusively borrowed; the strided
+    // views of a (m, k) and b (k, n) lie inside their slices (`fits`).
     unsafe {
         gemm(
             m,
@@ -89,7 +104,7 @@ pub(super) fn multiply(
             k,
             out.as_mut_ptr(),
             1,
-            n as isize,
+            row_stride as isize,
             into == Into::Add,
             a.values.as_ptr(),
             a.column_stride as isize,
@@ -120,6 +135,17 @@ mod tests {
         assert_eq!(out, [29.0, 65.0, 65.0, 155.0]);
         multiply(&mut out, Into::Replace, 1.0, a, a.t(), Threads::All);
         assert_eq!(out, [14.0, 32.0, 32.0, 77.0]);
+    }
+
+    #[test]
+    fn a_result_may_be_part_of_wider_rows() {
+        let (a, mut out) = ([1.0, 2.0], [7.0; 5]);
+        let (column, row) = (Matrix::new(&a, 2, 1), Matrix::new(&a, 1, 2));
+        multiply_strided(&mut out, 3, Into::Add, 1.0, column, row, Threads::One);
+        assert_eq!(out, [8.0, 9.0, 7.0, 9.0, 11.0]);
+        let nothing = Matrix::new(&[], 2, 0);
+        multiply_strided(&mut out, 3, Into::Replace, 1.0, nothing, nothing.t(), Threads::One);
+        assert_eq!(out, [0.0, 0.0, 7.0, 0.0, 0.0]);
     }
 
     #[test]

@@ -36,6 +36,14 @@ pub enum AttentionMask<'a> {
         /// Number of keys before the first query.
         offset: usize,
     },
+    /// Queries are continuations of `length` rows each, side by side behind all `prefix` keys:
+    /// query i of a continuation looks at the prefix and at rows 0..=i of its own.
+    Continuations {
+        /// Number of keys before the first continuation.
+        prefix: usize,
+        /// Rows of a continuation.
+        length: usize,
+    },
     /// Added to the scores before the softmax; broadcast to (batch, heads, queries, keys).
     Additive(&'a Tensor),
 }
@@ -44,7 +52,7 @@ impl<'a> AttentionMask<'a> {
     /// Its numbers in f32, if it has any.
     fn wide(self) -> Result<Option<Tensor>> {
         match self {
-            Self::None | Self::Causal { .. } => Ok(None),
+            Self::None | Self::Causal { .. } | Self::Continuations { .. } => Ok(None),
             Self::Additive(mask) => wide(mask).map(Some),
         }
     }
@@ -311,7 +319,7 @@ fn counted_rows(logits: &Tensor, labels: &Tensor, ignored: i64) -> Result<Vec<(u
 /// A mask that is trained needs its gradient: the fused way has none.
 fn mask_fusible(mask: AttentionMask<'_>) -> bool {
     match mask {
-        AttentionMask::None | AttentionMask::Causal { .. } => true,
+        AttentionMask::None | AttentionMask::Causal { .. } | AttentionMask::Continuations { .. } => true,
         AttentionMask::Additive(mask) => fusible(&[mask]) && !mask.track_op(),
     }
 }

@@ -215,6 +215,14 @@ fn attention_matches_causally_with_offset() {
 }
 
 #[test]
+fn attention_matches_over_continuations() {
+    let mask = |prefix, length| AttentionMask::Continuations { prefix, length };
+    check_attention(HeadCounts::equal(2), 12, 17, 6, mask(5, 4));
+    check_attention(HeadCounts { queries: 4, keys: 2 }, 6, 6, 8, mask(0, 3));
+    check_attention(HeadCounts { queries: 4, keys: 1 }, 150, 190, 8, mask(40, 150));
+}
+
+#[test]
 fn attention_matches_with_broadcast_masks() {
     for shape in [vec![9, 12], vec![2, 1, 9, 12], vec![2, 3, 9, 12], vec![1, 1, 1, 12], vec![2, 1, 9, 1]] {
         let mut rng = ChaCha8Rng::seed_from_u64(11);
@@ -307,6 +315,11 @@ fn attention_refuses_shapes_that_disagree() {
     assert!(error.contains("disagree"), "{error}");
     let short = attention(&k, &k, &k, 1.0, AttentionMask::Causal { offset: 1 }).unwrap_err().to_string();
     assert!(short.contains("but 4 keys"), "{short}");
+    for mask in [(0, 3), (1, 4), (0, 0)] {
+        let (prefix, length) = mask;
+        let uneven = attention(&k, &k, &k, 1.0, AttentionMask::Continuations { prefix, length });
+        assert!(uneven.unwrap_err().to_string().contains("continuations"), "{mask:?}");
+    }
 }
 
 #[test]
