@@ -1,6 +1,10 @@
 //! `loc3r train --ablation`: which part of the objective does what. Every model gets the
 //! same rooms, steps and starting weights; the paper's table 4 at our size, and the way it
 //! argues against: geometry at the input instead of objectives.
+//!
+//! The paper begins with a language model that knows words and pictures, ours with nothing. So
+//! all models share their first steps, which teach answers and what nouns name in a picture,
+//! and nothing of space.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +16,7 @@ use super::{evaluate, output};
 use crate::evaluate::{ClipFacts, Column, ModelPredictor, Report, Value, compare, held_out};
 use crate::model::device::{ComputeDevice, choose};
 use crate::synth::QuestionOptions;
-use crate::train::config::{CameraSource, CueSource};
+use crate::train::config::{CameraSource, CueSource, JointConfig, JointWeights};
 use crate::train::export::export;
 use crate::train::{RunDir, StageKind, TrainConfig, TrainEvent, pipeline};
 use crate::worker::CancelFlag;
@@ -73,7 +77,7 @@ impl Variant {
     }
 
     /// The joint stage of this model; `base` is that of the full one. Training aids belong
-    /// to the objective whose truth they use.
+    /// to the objective whose truth they use; what nouns name in a picture is no truth of either.
     fn config(self, base: &TrainConfig, seed: u64) -> TrainConfig {
         let mut config = TrainConfig { seed, stages: vec![StageKind::Joint], ..base.clone() };
         let joint = &mut config.joint;
@@ -81,10 +85,18 @@ impl Variant {
             joint.camera = CameraSource::None;
         }
         if !self.learns_situation() {
-            (joint.weights.situation, joint.weights.mention, joint.weights.pointing) = (0.0, 0.0, 0.0);
+            joint.weights = JointWeights {
+                situation: 0.0,
+                mention: 0.0,
+                referring: 0.0,
+                gaze: 0.0,
+                egocentric: 0.0,
+                front: 0.0,
+                ..joint.weights
+            };
         }
         if !self.learns_layout() {
-            (joint.weights.layout, joint.weights.early_layout) = (0.0, 0.0);
+            joint.weights = JointWeights { layout: 0.0, early_layout: 0.0, ..joint.weights };
         }
         joint.geometry_cue = match self {
             Self::TrueGeometry => CueSource::Truth,
@@ -115,6 +127,8 @@ pub(super) struct Extent {
     pub(super) seeds: u64,
     /// Held-out clips that each is measured on.
     pub(super) clips: u64,
+    /// Joint steps that all models have in common, before their own.
+    pub(super) common_steps: u64,
     /// Where models are trained and measured.
     pub(super) device: ComputeDevice,
 }
@@ -132,7 +146,10 @@ pub(super) fn run(
     stop: &CancelFlag,
     observer: &mut dyn FnMut(&TrainEvent),
 ) -> anyhow::Result<String> {
-    let shared = shared_run(base, out, from, extent.device, stop, observer)?;
+    let shared = shared_run(base, out, from, extent, stop, observer)?;
+    // What only random weights begin with is done.
+    let own = if extent.common_steps == 0 { base.joint } else { JointConfig { word_steps: 0, ..base.joint } };
+    let base = &TrainConfig { joint: own, ..base.clone() };
     let mut report = Report {
         benchmark: "rooms".to_owned(),
         columns: Vec::new(),
@@ -171,23 +188,29 @@ pub(super) fn run(
     Ok(text)
 }
 
-/// Vision tower and camera encoder, which all models share.
+/// Vision tower, camera encoder and the first steps of the language model, which all models
+/// share.
 fn shared_run(
     base: &TrainConfig,
     out: &Path,
     from: &[(StageKind, PathBuf)],
-    device: ComputeDevice,
+    extent: Extent,
     stop: &CancelFlag,
     observer: &mut dyn FnMut(&TrainEvent),
 ) -> anyhow::Result<RunDir> {
-    let config = TrainConfig { stages: vec![StageKind::Tower, StageKind::Camera], ..base.clone() };
+    let mut config = Variant::Language.config(base, base.seed);
+    config.joint.steps = extent.common_steps;
+    config.stages = vec![StageKind::Tower, StageKind::Camera];
+    if extent.common_steps > 0 {
+        config.stages.push(StageKind::Joint);
+    }
     let run = opened(&out.join("shared"), &config)?;
     for (kind, folder) in from {
         if run.progress(kind.name())?.is_none() {
             pipeline::adopt_stage(&run, folder, *kind)?;
         }
     }
-    pipeline::train(&run, &config, &choose(device)?.0, stop, observer)?;
+    pipeline::train(&run, &config, &choose(extent.device)?.0, stop, observer)?;
     Ok(run)
 }
 
@@ -225,6 +248,9 @@ fn outcome(
         if run.progress(kind.name())?.is_none() {
             pipeline::adopt_stage(&run, shared.path(), kind)?;
         }
+    }
+    if extent.common_steps > 0 && run.progress(StageKind::Joint.name())?.is_none() {
+        run.begin_from(shared, StageKind::Joint)?;
     }
     pipeline::train(&run, config, &choose(extent.device)?.0, stop, observer)?;
     draw_curves(&run)?;
@@ -275,11 +301,13 @@ fn measured(variant: Variant, run: &RunDir, model: &Path, extent: Extent) -> any
 
 fn written(base: &TrainConfig, extent: Extent, report: &Report, costs: &[(Variant, u64, Outcome)]) -> String {
     let mut text = format!(
-        "# Ablation\n\nEach model: {} joint steps of {} clips with {} questions, {} seeds, {} held-out clips \
-         ({} questions) a seed; 95 % intervals over clips in brackets.\n\n",
+        "# Ablation\n\nEach model: {} joint steps of {} clips with {} questions, after {} that all share and \
+         that teach nothing of space; {} seeds, {} held-out clips ({} questions) a seed; 95 % intervals over \
+         clips in brackets.\n\n",
         base.joint.steps,
         base.joint.clips * base.micro_batches,
         base.joint.situations,
+        extent.common_steps,
         extent.seeds,
         extent.clips,
         report.questions as u64 / extent.seeds.max(1),
@@ -304,7 +332,7 @@ mod tests {
 
     #[test]
     fn models_differ_in_what_they_are_told_to_learn() {
-        let base = TrainConfig::preset("tiny").unwrap();
+        let base = TrainConfig::preset("mini").unwrap();
         let weights = |variant: Variant| variant.config(&base, 7).joint.weights;
         for variant in Variant::ALL {
             let config = variant.config(&base, 7);
@@ -317,8 +345,25 @@ mod tests {
         assert_eq!(weights(Variant::Both), base.joint.weights);
         assert_eq!(weights(Variant::Layout).situation, 0.0);
         assert_eq!(weights(Variant::Situation).layout, 0.0);
-        let language = weights(Variant::Language);
-        assert_eq!((language.layout, language.situation, language.mention), (0.0, 0.0, 0.0));
+        // Whatever tells where something is, or somebody.
+        let JointWeights { answer, naming, pointing, words, color, .. } = base.joint.weights;
+        let nothing = JointWeights {
+            answer,
+            naming,
+            pointing,
+            words,
+            color,
+            layout: 0.0,
+            situation: 0.0,
+            orientation: base.joint.weights.orientation,
+            mention: 0.0,
+            early_layout: 0.0,
+            referring: 0.0,
+            gaze: 0.0,
+            egocentric: 0.0,
+            front: 0.0,
+        };
+        assert_eq!(weights(Variant::Language), nothing);
         assert_eq!(Variant::TrueGeometry.config(&base, 7).joint.geometry_cue, CueSource::Truth);
     }
 }

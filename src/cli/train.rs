@@ -61,6 +61,10 @@ pub(super) struct TrainArgs {
     /// Runs of every model of the ablation.
     #[arg(long, value_name = "N", default_value_t = 2, requires = "ablation", value_parser = clap::value_parser!(u64).range(1..=16))]
     seeds: u64,
+    /// Joint steps that all models of the ablation have in common before they part: they teach
+    /// answers and what nouns name in a picture, nothing of space [default: as many as follow].
+    #[arg(long, value_name = "N", requires = "ablation")]
+    common_steps: Option<u64>,
     /// Held-out clips that every model of the ablation is measured on.
     #[arg(long, value_name = "N", default_value_t = 100, requires = "ablation", value_parser = clap::value_parser!(u64).range(1..=500))]
     clips: u64,
@@ -87,7 +91,12 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
     let from = args.from.iter().map(|text| adopted(text)).collect::<anyhow::Result<Vec<_>>>()?;
     if args.ablation {
         let mut progress = TrainProgress::default();
-        let extent = Extent { seeds: args.seeds, clips: args.clips, device: args.device };
+        let extent = Extent {
+            seeds: args.seeds,
+            clips: args.clips,
+            common_steps: args.common_steps.unwrap_or(config.joint.steps),
+            device: args.device,
+        };
         let observer = &mut |event: &TrainEvent| progress.show(event);
         let table = ablation::run(
             &config,

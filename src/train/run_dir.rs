@@ -225,6 +225,19 @@ impl RunDir {
     /// # Errors
     /// When the other run lacks a file, or this one has another vocabulary.
     pub fn adopt(&self, other: &Self, kind: StageKind) -> Result<(), TrainError> {
+        self.take_over(other, kind, true)
+    }
+
+    /// Begins a stage with the weights that it has in another run; the vocabulary comes along
+    /// with the joint stage.
+    ///
+    /// # Errors
+    /// Like [`Self::adopt`].
+    pub fn begin_from(&self, other: &Self, kind: StageKind) -> Result<(), TrainError> {
+        self.take_over(other, kind, false)
+    }
+
+    fn take_over(&self, other: &Self, kind: StageKind, finished: bool) -> Result<(), TrainError> {
         let (checkpoint, folder) = (other.checkpoint(kind.name()), self.checkpoint(kind.name()));
         fs::create_dir_all(&folder).map_err(|error| TrainError::file(&folder, error))?;
         if kind == StageKind::Joint {
@@ -242,12 +255,12 @@ impl RunDir {
         }
         for name in ["model.safetensors", "optimizer.safetensors"] {
             let from = checkpoint.join(name);
-            if name == "model.safetensors" || from.exists() {
+            if name == "model.safetensors" || (finished && from.exists()) {
                 fs::copy(&from, folder.join(name)).map_err(|error| TrainError::file(&from, error))?;
             }
         }
         let path = folder.join("progress.json");
-        let progress = Progress { step: 0, finished: true };
+        let progress = Progress { step: 0, finished };
         let text = serde_json::to_string(&progress).map_err(|error| TrainError::file(&path, error))?;
         fs::write(&path, text).map_err(|error| TrainError::file(&path, error))
     }

@@ -16,6 +16,8 @@ fn the_ablation_measures_every_model_and_does_nothing_twice() {
         "model=tiny",
         "--steps",
         "2",
+        "--common-steps",
+        "3",
         "--set",
         "joint.word_steps=1",
         "--set",
@@ -45,6 +47,12 @@ fn the_ablation_measures_every_model_and_does_nothing_twice() {
     assert_eq!(std::fs::metadata(&outcome).unwrap().modified().unwrap(), written);
     assert_eq!(std::fs::read_to_string(workshop.path("all/README.md")).unwrap().trim(), table.trim());
     assert!(workshop.path("all/both-0/joint_loss.svg").exists());
+    let steps = |run: &str| {
+        let progress = workshop.path(&format!("all/{run}/checkpoints/joint/progress.json"));
+        let progress: Value = serde_json::from_slice(&std::fs::read(progress).unwrap()).unwrap();
+        progress["step"].as_u64()
+    };
+    assert_eq!((steps("shared"), steps("both-0")), (Some(3), Some(2)));
 
     let other = [&command[..], &["--set", "joint.learning_rate=0.5"]].concat();
     let message = workshop.run(&other).failure();
