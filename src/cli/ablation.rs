@@ -134,7 +134,7 @@ pub(super) struct Extent {
 }
 
 /// Trains and measures every model, each in a folder below `out`, and writes the table
-/// there. What is finished is not done again.
+/// there after every seed. What is finished is not done again.
 ///
 /// # Errors
 /// [`crate::train::TrainError::Stopped`] inside, when `stop` was raised.
@@ -150,6 +150,25 @@ pub(super) fn run(
     // What only random weights begin with is done.
     let own = if extent.common_steps == 0 { base.joint } else { JointConfig { word_steps: 0, ..base.joint } };
     let base = &TrainConfig { joint: own, ..base.clone() };
+    let mut runs = Vec::new();
+    let mut text = String::new();
+    // All models of a seed before the next one: whoever stops early has a table.
+    for seed in 0..extent.seeds {
+        for variant in Variant::ALL {
+            let folder = out.join(format!("{}-{seed}", variant.folder()));
+            let config = variant.config(base, base.seed + seed);
+            let outcome = outcome(variant, &config, &shared, &folder, extent, stop, observer)?;
+            runs.push((variant, seed, outcome));
+        }
+        text = written(base, Extent { seeds: seed + 1, ..extent }, &runs);
+        let path = out.join("README.md");
+        std::fs::write(&path, &text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(text)
+}
+
+/// What all `runs` came to, one column a model; clips of every seed count by themselves.
+fn combined(runs: &[(Variant, u64, Outcome)], extent: Extent) -> Report {
     let mut report = Report {
         benchmark: "rooms".to_owned(),
         columns: Vec::new(),
@@ -157,35 +176,19 @@ pub(super) fn run(
         questions: 0,
         unknown: None,
     };
-    let mut costs = Vec::new();
     for variant in Variant::ALL {
         let mut column = Column { name: variant.name().to_owned(), values: Vec::new() };
-        for seed in 0..extent.seeds {
-            let folder = out.join(format!("{}-{seed}", variant.folder()));
-            let outcome = outcome(
-                variant,
-                &variant.config(base, base.seed + seed),
-                &shared,
-                &folder,
-                extent,
-                stop,
-                observer,
-            )?;
-            // Clips of every seed count by themselves.
+        for (_, seed, outcome) in runs.iter().filter(|run| run.0 == variant) {
             let first = (seed * extent.clips) as u32;
             column.values.extend(outcome.values.iter().map(|v| Value { clip: v.clip + first, ..*v }));
             if variant == Variant::ALL[0] {
                 report.clips.extend(&outcome.clips);
                 report.questions += outcome.questions;
             }
-            costs.push((variant, seed, outcome));
         }
         report.columns.push(column);
     }
-    let text = written(base, extent, &report, &costs);
-    let path = out.join("README.md");
-    std::fs::write(&path, &text).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(text)
+    report
 }
 
 /// Vision tower, camera encoder and the first steps of the language model, which all models
@@ -299,7 +302,8 @@ fn measured(variant: Variant, run: &RunDir, model: &Path, extent: Extent) -> any
     })
 }
 
-fn written(base: &TrainConfig, extent: Extent, report: &Report, costs: &[(Variant, u64, Outcome)]) -> String {
+fn written(base: &TrainConfig, extent: Extent, runs: &[(Variant, u64, Outcome)]) -> String {
+    let report = combined(runs, extent);
     let mut text = format!(
         "# Ablation\n\nEach model: {} joint steps of {} clips with {} questions, after {} that all share and \
          that teach nothing of space; {} seeds, {} held-out clips ({} questions) a seed; 95 % intervals over \
@@ -314,7 +318,7 @@ fn written(base: &TrainConfig, extent: Extent, report: &Report, costs: &[(Varian
     );
     text.push_str(&report.comparison());
     text.push_str("\nCost:\n\n| model | seed | training (s) | reading a clip (s) | answering (s) |\n|---|---|---|---|---|\n");
-    for (variant, seed, outcome) in costs {
+    for (variant, seed, outcome) in runs {
         text.push_str(&format!(
             "| {} | {seed} | {:.0} | {:.2} | {:.3} |\n",
             variant.name(),

@@ -23,6 +23,7 @@ pub mod joint_figures;
 pub mod joint_sample;
 mod joint_scenes;
 pub mod joint_stage;
+mod joint_terms;
 pub mod loss;
 pub mod optimizer;
 pub mod pipeline;

@@ -369,7 +369,9 @@ fn continuations_packed_side_by_side_equal_single_ones() {
     let mut cache = KvCache::new();
     network.language.forward_embeds(&prefix_embeds, &mut cache).unwrap();
     let apart: Vec<Tensor> = (0..copies)
-        .map(|k| network.language.forward_embeds(&texts.narrow(0, k, 1).unwrap(), &mut cache.clone()).unwrap())
+        .map(|k| {
+            network.language.forward_embeds(&texts.narrow(0, k, 1).unwrap(), &mut cache.clone()).unwrap()
+        })
         .collect();
     let apart = Tensor::cat(&apart, 0).unwrap();
     let options = PassOptions { continuations: Some(rows), ..PassOptions::default() };
