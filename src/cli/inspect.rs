@@ -10,6 +10,7 @@ use super::{output, places};
 use crate::geometry::ImageSize;
 use crate::model::checkpoint::{CONFIG_FILE, Checkpoint, KeyReport, is_gguf, memory_plans};
 use crate::model::memory_plan::{free_memory, gigabytes};
+use crate::model::network::TRAINING_ONLY_PREFIX;
 use crate::synth::{LoadedScene, Room, read_scene_file};
 use crate::video::{self, VideoInfo};
 
@@ -116,8 +117,12 @@ fn inspect_checkpoint(args: &InspectArgs) -> anyhow::Result<String> {
     for (name, TypeFacts { tensors, bytes }) in &types {
         fact("stored", format!("{tensors} tensors as {name}, {}", gigabytes(*bytes)));
     }
-    if !report.ignored.is_empty() {
-        fact("unused", format!("{} tensors", report.ignored.len()));
+    let (training, unused): (Vec<_>, Vec<_>) =
+        report.ignored.iter().partition(|name| name.starts_with(TRAINING_ONLY_PREFIX));
+    for (what, names) in [("training", &training), ("unused", &unused)] {
+        if !names.is_empty() {
+            fact(what, format!("{} tensors", names.len()));
+        }
     }
     if args.tensors {
         for name in &report.used {
@@ -127,8 +132,10 @@ fn inspect_checkpoint(args: &InspectArgs) -> anyhow::Result<String> {
                 .map_or_else(String::new, |stored| format!(", {} in {}", stored.numbers.name(), stored.file));
             fact("used", format!("{name}{stored}"));
         }
-        for name in &report.ignored {
-            fact("unused", name.clone());
+        for (what, names) in [("training", training), ("unused", unused)] {
+            for name in names {
+                fact(what, name.clone());
+            }
         }
     }
     Ok(lines.join("\n"))

@@ -1,6 +1,7 @@
 //! One clip as the joint stage uses it: the frozen tower's features, camera poses,
 //! layout targets and tokenised questions. Made once per clip, used several times.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -115,6 +116,8 @@ pub struct SampleMaker {
 /// The tokens that answers begin with, by class.
 #[derive(Debug, Clone)]
 pub struct FirstTokens {
+    /// Of all categories and colours.
+    names: BTreeSet<String>,
     categories: Vec<Option<u32>>,
     colors: Vec<Option<u32>>,
 }
@@ -128,6 +131,7 @@ impl FirstTokens {
                 .map_err(|error| TrainError::Data { reason: error.to_string() })
         };
         Ok(Self {
+            names: category_names().into_iter().chain(color_names()).collect(),
             categories: category_names().into_iter().map(first).collect::<Result<_, _>>()?,
             colors: color_names().into_iter().map(first).collect::<Result<_, _>>()?,
         })
@@ -241,7 +245,7 @@ impl SampleMaker {
             }
         }
         let words = question.labeled.key.words(asked);
-        let naming = category_names().contains(&words) || color_names().contains(&words);
+        let naming = self.names.names.contains(&words);
         ids.extend(encode(&PromptText::completion(&words))?);
         let situation = question.labeled.situation;
         let text = asked.situation_text.clone();
@@ -388,7 +392,11 @@ mod tests {
 
     #[test]
     fn things_without_a_colour_are_called_by_their_category_alone() {
-        let names = FirstTokens { categories: vec![Some(1), Some(7)], colors: vec![Some(2), Some(9)] };
+        let names = FirstTokens {
+            names: BTreeSet::new(),
+            categories: vec![Some(1), Some(7)],
+            colors: vec![Some(2), Some(9)],
+        };
         assert_eq!(names.of(1, 1), [Some(7), Some(9)]);
         assert_eq!(names.of(1, NO_CLASS), [Some(7), None]);
         assert_eq!(names.of(3, 1), [None, Some(9)]);
