@@ -33,8 +33,9 @@ pub(super) struct ConvertArgs {
     quantize: Option<Blocks>,
 }
 
+/// The types of [`Quantization`] by the names that people know them by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Blocks {
+pub(super) enum Blocks {
     /// 8.5 bits a number.
     #[value(name = "q8_0")]
     Q8,
@@ -47,6 +48,17 @@ enum Blocks {
     /// 4.5 bits a number.
     #[value(name = "q4_K")]
     Q4K,
+}
+
+impl Blocks {
+    pub(super) fn quantization(self) -> Quantization {
+        match self {
+            Self::Q8 => Quantization::Q8_0,
+            Self::Q6K => Quantization::Q6K,
+            Self::Q5K => Quantization::Q5K,
+            Self::Q4K => Quantization::Q4K,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -73,12 +85,7 @@ pub(super) fn run(args: ConvertArgs) -> anyhow::Result<ExitCode> {
     let progress = &mut |done, total| {
         bar.get_or_insert_with(|| Counter::start("tensors", total)).set(done);
     };
-    let quantization = args.quantize.map(|blocks| match blocks {
-        Blocks::Q8 => Quantization::Q8_0,
-        Blocks::Q6K => Quantization::Q6K,
-        Blocks::Q5K => Quantization::Q5K,
-        Blocks::Q4K => Quantization::Q4K,
-    });
+    let quantization = args.quantize.map(Blocks::quantization);
     let (tensors, left_out, bytes, table) = match quantization {
         None => {
             let done = convert(&from, &args.out, dtype, progress)?;

@@ -42,7 +42,7 @@ impl Quantization {
     /// What a matrix with rows of `width` numbers becomes: the type itself, or, where rows are
     /// no whole blocks of it, a type of smaller blocks and no fewer bits, or f16. llama.cpp
     /// chooses the same.
-    fn for_rows(self, width: usize) -> NumberType {
+    pub(super) fn for_rows(self, width: usize) -> NumberType {
         let (wanted, instead) = match self {
             Self::Q8_0 => (GgmlDType::Q8_0, GgmlDType::Q8_0),
             Self::Q6K => (GgmlDType::Q6K, GgmlDType::Q8_0),
@@ -51,6 +51,11 @@ impl Quantization {
         };
         let fitting = [wanted, instead].into_iter().find(|kind| width.is_multiple_of(kind.block_size()));
         fitting.map_or(NumberType::Plain(DType::F16), NumberType::Blocks)
+    }
+
+    /// "q4_K".
+    pub fn name(self) -> &'static str {
+        self.numbers().name()
     }
 
     /// The type of rows that are whole blocks.
@@ -318,7 +323,7 @@ mod tests {
         assert_eq!(name(Quantization::Q6K, 896), "q8_0");
         assert_eq!(name(Quantization::Q8_0, 896), "q8_0");
         assert_eq!(name(Quantization::Q4K, 40), "f16");
-        assert_eq!(Quantization::Q6K.numbers().name(), "q6_K");
+        assert_eq!(Quantization::Q6K.name(), "q6_K");
     }
 
     #[test]

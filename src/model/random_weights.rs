@@ -1,7 +1,7 @@
-//! Checkpoints of random weights at any size: what a model takes can be tried before its
-//! weights are at hand.
+//! Random weights at any size, as checkpoints and as quantised matrices: what a model takes can
+//! be tried before its weights are at hand.
 //!
-//! Tensors are drawn while they are written, so that 15 GB need no memory.
+//! Tensors of a checkpoint are drawn while they are written, so that 15 GB need no memory.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use candle_core::quantized::QTensor;
 use candle_core::{DType, Device, Result, Shape, Tensor};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
@@ -19,9 +20,14 @@ use rayon::prelude::*;
 use safetensors::tensor::{Dtype, View};
 
 use super::checkpoint::{TOKENIZER_FILE, WEIGHTS_FILE, check_new, write_config};
+use super::config::Qwen2Config;
 use super::network::{CAMERA_PREFIX, fnv1a};
+use super::number_type::blocks;
+use super::quantize::Quantization;
+use super::quantized::{QuantizedSource, packed_bytes};
+use super::qwen2::Qwen2;
 use super::tokenizer::TextTokenizer;
-use super::{ModelConfig, ModelError, Network, camera};
+use super::{ModelConfig, ModelError, Network, NumberType, camera};
 
 /// Shown beside every answer of such a model.
 pub(super) const NOTICE: &str = "random weights";
@@ -85,6 +91,56 @@ pub fn write_random(
     let bytes = std::fs::metadata(&path).map_err(|error| failed(error.to_string()))?.len();
     let parameters = wanted.values().map(|(shape, _)| shape.elem_count() as u64).sum();
     Ok(RandomCheckpoint { tensors: total, parameters, bytes })
+}
+
+/// Matrices of random numbers in quantised blocks, to measure with: some rows of them, repeated.
+#[derive(Debug, Clone, Copy)]
+pub struct RandomBlocks(pub Quantization);
+
+impl QuantizedSource for RandomBlocks {
+    fn quantized(
+        &self,
+        name: &str,
+        (rows, width): (usize, usize),
+        device: &Device,
+    ) -> Result<Option<Arc<QTensor>>> {
+        let NumberType::Blocks(kind) = self.0.for_rows(width) else { return Ok(None) };
+        let drawn = Drawn {
+            shape: &[(STRETCH / width).clamp(1, rows), width],
+            init: Init::Randn { mean: 0.0, stdev: f64::from(SPREAD) },
+            dtype: DType::F32,
+            seed: fnv1a(name),
+            told: || {},
+        };
+        let some = Tensor::from_raw_buffer(&drawn.data(), DType::F32, drawn.shape, &Device::Cpu)?;
+        let some = QTensor::quantize(&some, kind)?.data()?.into_owned();
+        let length = some.len() / drawn.shape[0] * rows;
+        let bytes = some.iter().copied().cycle().take(length).collect();
+        Ok(Some(Arc::new(blocks(kind, bytes, &[rows, width], device)?)))
+    }
+}
+
+/// Bytes that the weights of a language model take on the processor in f32, or with matrices
+/// quantised and the copies that candle makes of them.
+pub fn language_bytes(config: &Qwen2Config, quantization: Option<Quantization>) -> Result<u64> {
+    let census = Census::default();
+    let root = VarBuilder::from_backend(Box::new(census.clone()), DType::F32, Device::Cpu);
+    Qwen2::new(config, &root.pp("model"), &root)?;
+    let wanted = census.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let bytes = |shape: &[usize]| {
+        let numbers = match (quantization, shape) {
+            (Some(quantization), [_, width]) => quantization.for_rows(*width),
+            _ => NumberType::Plain(DType::F32),
+        };
+        match numbers {
+            NumberType::Blocks(kind) => {
+                let stored = numbers.bytes(shape).unwrap_or_default() as u64;
+                stored + packed_bytes(kind, stored, &Device::Cpu)
+            }
+            NumberType::Plain(_) => 4 * shape.iter().product::<usize>() as u64,
+        }
+    };
+    Ok(wanted.values().map(|(shape, _)| bytes(shape.dims())).sum())
 }
 
 /// A tokenizer that knows a few words and all bytes.
@@ -189,6 +245,25 @@ mod tests {
             let again = write_random(&config, &to, dtype, 7, &mut |_, _| {}).unwrap_err().to_string();
             assert!(again.contains("already"), "{again}");
         }
+    }
+
+    #[test]
+    fn quantised_matrices_are_finite_and_as_large_as_they_are_counted() {
+        let config = Qwen2Config { hidden_size: 256, intermediate_size: 512, ..ModelConfig::tiny().language };
+        let root = crate::model::SeededVariables::new(1);
+        let dense = root.builder(DType::F32, &Device::Cpu);
+        let source = RandomBlocks(Quantization::Q4K);
+        let weights = crate::model::quantized::Weights::with_quantized(&dense, &source);
+        let decoder = Qwen2::from_weights(&config, &weights.pp("model"), &weights).unwrap();
+        let row = decoder.embed(&Tensor::new(&[[7u32, 8]], &Device::Cpu).unwrap()).unwrap();
+        let hidden = decoder.forward_embeds(&row, &mut crate::model::qwen2::KvCache::new()).unwrap();
+        let values = decoder.logits(&hidden).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert!(values.iter().all(|value| value.is_finite()) && values.iter().any(|&value| value != 0.0));
+        let matrix = source.quantized("some", (300, 256), &Device::Cpu).unwrap().unwrap();
+        assert_eq!(matrix.storage_size_in_bytes(), 300 * 144);
+        let whole = language_bytes(&config, None).unwrap();
+        let quantized = language_bytes(&config, Some(Quantization::Q4K)).unwrap();
+        assert!(quantized > whole / 8 && quantized < whole / 2, "{quantized} of {whole}");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-"""The parts of `loc3r bench infer` in PyTorch and transformers on the CPU, random weights, f32.
+"""The parts of `loc3r bench infer` in PyTorch and transformers on the CPU, random weights; the vision
+tower in f32, the language model in the type that is asked for.
 
 Usage: python3 infer_bench.py CONFIG_JSON repeats
 Prints one JSON object: seconds of the fastest run of each part, and the peak memory.
@@ -35,7 +36,7 @@ def vision_of(sizes):
     return SiglipVisionModel(config).eval(), config
 
 
-def language_of(sizes):
+def language_of(sizes, dtype):
     config = Qwen2Config(
         vocab_size=sizes["vocab_size"],
         hidden_size=sizes["hidden_size"],
@@ -46,7 +47,11 @@ def language_of(sizes):
         max_position_embeddings=sizes["max_position_embeddings"],
         tie_word_embeddings=sizes["tie_word_embeddings"],
     )
-    return Qwen2ForCausalLM(config).eval()
+    standard = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)  # drawn in this type: the f32 weights of 7B take 30 GB
+    model = Qwen2ForCausalLM(config).eval()
+    torch.set_default_dtype(standard)
+    return model
 
 
 @torch.no_grad()
@@ -63,9 +68,10 @@ def main():
 
     seconds = {"vision": fastest(repeats, look)}
     del vision
-    language = language_of(sizes["language"])
+    dtype = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}[sizes["numbers"]]
+    language = language_of(sizes["language"], dtype)
     width = sizes["language"]["hidden_size"]
-    embeds = torch.randn(1, sizes["prefix"], width)
+    embeds = torch.randn(1, sizes["prefix"], width, dtype=dtype)
     kept = []
 
     def prefill():
@@ -77,7 +83,7 @@ def main():
 
     seconds["prefill"] = fastest(repeats, prefill)
     cache = kept[0]
-    question = torch.randn(1, sizes["question"], width)
+    question = torch.randn(1, sizes["question"], width, dtype=dtype)
 
     def follow_up():
         language.model(inputs_embeds=question, past_key_values=cache, use_cache=True)

@@ -1,19 +1,23 @@
 //! `loc3r bench infer`: the parts of answering at a published size with random weights,
-//! beside PyTorch and transformers in the same run, f32 on the processor.
+//! beside PyTorch and transformers in the same run, on the processor.
 //!
 //! The camera encoder is left out: transformers has no CUT3R.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use candle_core::{D, DType, Device, Tensor};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{fastest, reference};
+use crate::cli::convert::{Blocks, Numbers};
 use crate::cli::output;
+use crate::model::memory_plan::{free_memory, gigabytes};
+use crate::model::quantized::Weights;
 use crate::model::qwen2::{KvCache, Qwen2};
+use crate::model::random_weights::{RandomBlocks, language_bytes};
 use crate::model::sequence::VisualLayout;
 use crate::model::siglip::{self, SiglipTower};
 use crate::model::{ModelConfig, PREFILL_CHUNK, SeededVariables};
@@ -40,6 +44,12 @@ pub(super) struct InferArgs {
     /// Timed repetitions; the fastest counts
     #[arg(long, default_value_t = 3)]
     repeats: usize,
+    /// Quantise the matrices of the language model; the rest is f32
+    #[arg(long, value_enum, value_name = "TYPE")]
+    quantize: Option<Blocks>,
+    /// Type of the numbers of PyTorch's language model, which has no quantised matrices
+    #[arg(long, value_enum, value_name = "TYPE", default_value = "f32")]
+    reference_as: Numbers,
     /// Python with PyTorch and transformers, for the reference
     #[arg(long, default_value = "python3")]
     python: String,
@@ -83,24 +93,36 @@ pub(super) fn run(args: &InferArgs) -> anyhow::Result<ExitCode> {
     let sizes = json!({
         "vision": config.vision, "language": config.language, "frames": frames, "prefix": prefix,
         "chunk": siglip::CHUNK.min(frames), "prefill_chunk": PREFILL_CHUNK, "question": args.question,
-        "answer": args.answer,
+        "answer": args.answer, "numbers": args.reference_as.dtype().as_str(),
     });
     let arguments = [sizes.to_string(), args.repeats.max(1).to_string()];
     let reference = reference::run(&args.python, &["torch", "transformers"], REFERENCE, &arguments)?;
     if args.json {
         let facts = json!({
-            "shape": args.shape, "sizes": sizes, "seconds": seconds, "peak_bytes": peak,
+            "shape": args.shape, "numbers": numbers(args), "sizes": sizes, "seconds": seconds, "peak_bytes": peak,
             "reference": reference.as_ref().ok(),
         });
         output::result(&serde_json::to_string_pretty(&facts)?);
         return Ok(ExitCode::SUCCESS);
     }
     let heading = format!(
-        "{}, random weights, f32, {frames} frames, {prefix} tokens of video and prompt, fastest of {}",
-        args.shape, args.repeats
+        "{}, random weights, {}, {frames} frames, {prefix} tokens of video and prompt, fastest of {}",
+        args.shape,
+        numbers(args),
+        args.repeats
     );
     output::result(&table(&heading, args, &seconds, peak, &reference)?);
     Ok(ExitCode::SUCCESS)
+}
+
+/// "f32", or what the language models of both sides are made of.
+fn numbers(args: &InferArgs) -> String {
+    let reference = args.reference_as.dtype().as_str();
+    match args.quantize {
+        Some(blocks) => format!("{} (PyTorch {reference})", blocks.quantization().name()),
+        None if reference == "f32" => reference.to_owned(),
+        None => format!("f32 (PyTorch {reference})"),
+    }
 }
 
 fn measure(args: &InferArgs, config: &ModelConfig, frames: usize, prefix: usize) -> anyhow::Result<Seconds> {
@@ -115,9 +137,7 @@ fn measure(args: &InferArgs, config: &ModelConfig, frames: usize, prefix: usize)
             Ok(())
         })?
     };
-    let variables = SeededVariables::new(2);
-    let weights = variables.builder(DType::F32, device);
-    let language = Qwen2::new(&config.language, &weights.pp("model"), &weights)?;
+    let language = language_model(args, config)?;
     let width = config.language.hidden_size;
     let rows = |count: usize| Tensor::randn(0f32, 1.0, (1, count, width), device);
     let (video, question) = (rows(prefix)?, rows(args.question.max(1))?);
@@ -144,6 +164,30 @@ fn measure(args: &InferArgs, config: &ModelConfig, frames: usize, prefix: usize)
         Ok(())
     })?;
     Ok(Seconds { vision, prefill, follow_up, decode })
+}
+
+/// The language model with random weights.
+///
+/// # Errors
+/// When it does not fit the memory.
+fn language_model(args: &InferArgs, config: &ModelConfig) -> anyhow::Result<Qwen2> {
+    let device = &Device::Cpu;
+    let quantization = args.quantize.map(Blocks::quantization);
+    let (needed, free) = (language_bytes(&config.language, quantization)?, free_memory(device));
+    ensure!(
+        free.is_none_or(|free| needed <= free),
+        "the language model of {} takes {} and {} are free; try --quantize q4_K or a smaller shape",
+        args.shape,
+        gigabytes(needed),
+        gigabytes(free.unwrap_or_default())
+    );
+    let dense = SeededVariables::new(2).builder(DType::F32, device);
+    let source = quantization.map(RandomBlocks);
+    let weights = match &source {
+        Some(source) => Weights::with_quantized(&dense, source),
+        None => Weights::dense(&dense),
+    };
+    Ok(Qwen2::from_weights(&config.language, &weights.pp("model"), &weights)?)
 }
 
 /// The most memory that this process had so far, bytes; `None` where the system does not tell.
