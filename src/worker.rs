@@ -1,13 +1,15 @@
 //! The one way to run something on another thread: a named thread with bounded
-//! channels, a cancel flag, and panics that arrive as values.
+//! channels, a cancel flag, and panics that arrive as values. Computations that do not need
+//! each other run [`side_by_side`].
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// A flag that the owner raises and the worker looks at between steps.
 #[derive(Debug, Clone, Default)]
@@ -129,6 +131,45 @@ impl<Command, Event> Drop for Worker<Command, Event> {
     }
 }
 
+/// Runs `work` on every item, as many at a time as there are processors, and gives what came
+/// out in order. Whatever `work` does in parallel stays on its own thread: computations that
+/// never wait for each other beat one after the other on all threads. Inside of `work`, and on
+/// one processor, items are taken one by one.
+pub fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let lanes = lanes();
+    if items.len() < 2 || lanes.len() < 2 || rayon::current_num_threads() < 2 {
+        return items.iter().map(work).collect();
+    }
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(items.len())));
+    let take_turns = || {
+        while let Some((at, item)) = {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            items.get(at).map(|item| (at, item))
+        } {
+            let result = work(item);
+            done.lock().unwrap_or_else(PoisonError::into_inner).push((at, result));
+        }
+    };
+    rayon::scope(|scope| {
+        for lane in lanes.iter().take(items.len()) {
+            scope.spawn(|_| lane.install(&take_turns));
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_unstable_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+/// A pool of one thread for every processor; none where the system refuses threads.
+fn lanes() -> &'static [ThreadPool] {
+    static LANES: OnceLock<Vec<ThreadPool>> = OnceLock::new();
+    LANES.get_or_init(|| {
+        let lane =
+            |k| ThreadPoolBuilder::new().num_threads(1).thread_name(move |_| format!("lane {k}")).build();
+        (0..rayon::current_num_threads()).map(lane).collect::<Result<_, _>>().unwrap_or_default()
+    })
+}
+
 fn panic_message(payload: &(dyn Any + Send)) -> String {
     payload
         .downcast_ref::<&str>()
@@ -169,6 +210,28 @@ mod tests {
             Worker::start("faulty", 1, 1, |_| panic!("out of paper"), |message| message).unwrap();
         assert_eq!(worker.events().recv().unwrap(), "out of paper");
         assert!(worker.events().recv().is_err());
+    }
+
+    #[test]
+    fn items_side_by_side_come_back_in_order_and_stay_on_their_threads() {
+        let items: Vec<u64> = (0..50).collect();
+        let threads = || rayon::current_num_threads();
+        let found = side_by_side(&items, |&n| {
+            let inside = side_by_side(&[n, n + 1], |&m| (m, threads()));
+            (n * n, threads(), inside)
+        });
+        for (n, (square, width, inside)) in found.iter().enumerate() {
+            assert_eq!(*square, (n * n) as u64);
+            assert_eq!(*inside, [(n as u64, *width), (n as u64 + 1, *width)]);
+        }
+        assert!(threads() == 1 || found.iter().all(|(_, width, _)| *width == 1));
+        assert!(side_by_side(&[] as &[u8], |_| ()).is_empty());
+    }
+
+    #[test]
+    #[should_panic(expected = "out of ink")]
+    fn a_panic_side_by_side_is_not_lost() {
+        side_by_side(&[1, 2, 3, 4], |&n| assert_ne!(n, 3, "out of ink"));
     }
 
     #[test]

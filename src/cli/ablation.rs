@@ -210,7 +210,7 @@ fn shared_run(
     let run = opened(&out.join("shared"), &config)?;
     for (kind, folder) in from {
         if run.progress(kind.name())?.is_none() {
-            pipeline::adopt_stage(&run, folder, *kind)?;
+            pipeline::adopt_stage(&run, &config, folder, *kind)?;
         }
     }
     pipeline::train(&run, &config, &choose(extent.device)?.0, stop, observer)?;
@@ -249,7 +249,7 @@ fn outcome(
     output::note(&format!("{}: {}", folder.display(), variant.name()));
     for kind in [StageKind::Tower, StageKind::Camera] {
         if run.progress(kind.name())?.is_none() {
-            pipeline::adopt_stage(&run, shared.path(), kind)?;
+            pipeline::adopt_stage(&run, config, shared.path(), kind)?;
         }
     }
     if extent.common_steps > 0 && run.progress(StageKind::Joint.name())?.is_none() {

@@ -45,7 +45,8 @@ pub(super) struct TrainArgs {
     /// Optimiser steps of every stage.
     #[arg(long)]
     steps: Option<u64>,
-    /// Takes finished stages from another run folder, as in --from tower=runs/a; may be repeated.
+    /// Takes finished stages from another run folder, or vision tower and camera encoder from a
+    /// model, as in --from tower=assets/models/loc3r-mini; may be repeated.
     #[arg(long, value_name = "STAGE=RUN")]
     from: Vec<String>,
     /// Goes on from the model that a run exported: the joint stage begins with its weights
@@ -81,7 +82,22 @@ pub(super) struct TrainArgs {
     recording: RecordingArgs,
 }
 
+/// Keeps the element-wise operations of candle on the threads that call them, unless the
+/// environment says otherwise: its own threads take one caller at a time and wait by spinning,
+/// and each micro-batch has a thread already. To be called before any other thread runs.
+fn keep_candle_on_its_callers() {
+    const THREADS: &str = "CANDLE_NUM_THREADS";
+    if std::env::var_os(THREADS).is_none() {
+        #[expect(unsafe_code, reason = "candle takes the number of its threads from the environment alone")]
+        // SAFETY: nothing else runs yet that could read the environment.
+        unsafe {
+            std::env::set_var(THREADS, "1");
+        }
+    }
+}
+
 pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
+    keep_candle_on_its_callers();
     let config = configuration(&args)?;
     if args.print_config {
         output::result(&config.to_toml()?);
@@ -122,7 +138,7 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
         (RunDir::create(&out, &config)?, config)
     };
     for (kind, folder) in &from {
-        pipeline::adopt_stage(&run, folder, *kind)?;
+        pipeline::adopt_stage(&run, &config, folder, *kind)?;
     }
     let mut progress = TrainProgress::default();
     let mut recording = TrainRecording::start(&args.recording, &run, &config)?;

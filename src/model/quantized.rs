@@ -173,8 +173,17 @@ fn multiplied(x: &Tensor, weight: &QTensor) -> Result<Tensor> {
     let rows = x.reshape((count, inputs))?.contiguous()?;
     // candle's kernels for Metal take f32 only.
     let rows = if x.device().is_metal() { rows.to_dtype(DType::F32)? } else { rows };
-    rows.apply_op1_no_bwd(weight)?.to_dtype(x.dtype())?.reshape(shape)
+    if !x.device().is_cpu() || count <= TOGETHER {
+        return rows.apply_op1_no_bwd(weight)?.to_dtype(x.dtype())?.reshape(shape);
+    }
+    let part = |start: usize| rows.narrow(0, start, TOGETHER.min(count - start))?.apply_op1_no_bwd(weight);
+    let parts = (0..count).step_by(TOGETHER).map(part).collect::<Result<Vec<_>>>()?;
+    Tensor::cat(&parts, 0)?.to_dtype(x.dtype())?.reshape(shape)
 }
+
+/// Rows of one product on the processor: candle walks over all of them for every sixteen
+/// outputs, and more than these do not stay near the processor.
+const TOGETHER: usize = 256;
 
 /// Bytes of the copy that candle makes of a matrix of `bytes` on its first product on the
 /// CPU, in the order in which its instructions for small whole numbers want it. Processors

@@ -9,9 +9,13 @@ use candle_nn::{Init, Module as _, VarBuilder};
 use super::config::SiglipConfig;
 use super::layers::{LayerNorm, Linear, gelu_mlp, linear};
 use super::ops::{self, AttentionMask, Gelu, HeadCounts};
+use crate::worker::side_by_side;
 
 /// Frames of one pass where many are to be seen: bounds the memory.
 pub const CHUNK: usize = 8;
+
+/// Frames that one thread computes together.
+const TOGETHER: usize = 2;
 
 /// Patch embedding, learned positions and pre-norm transformer layers.
 #[derive(Debug, Clone)]
@@ -54,8 +58,20 @@ impl SiglipTower {
         })
     }
 
-    /// (F, 3, S, S) in [-1, 1] to (F, N, D).
+    /// (F, 3, S, S) in [-1, 1] to (F, N, D). Frames know nothing of each other: the processor
+    /// computes them side by side, a few at a time.
     pub fn forward(&self, pixels: &Tensor) -> Result<Tensor> {
+        let frames = pixels.dim(0)?;
+        if !pixels.device().is_cpu() || frames <= TOGETHER {
+            return self.pass(pixels);
+        }
+        let starts: Vec<usize> = (0..frames).step_by(TOGETHER).collect();
+        let part = |&start: &usize| self.pass(&pixels.narrow(0, start, TOGETHER.min(frames - start))?);
+        let parts = side_by_side(&starts, part).into_iter().collect::<Result<Vec<_>>>()?;
+        Tensor::cat(&parts, 0)
+    }
+
+    fn pass(&self, pixels: &Tensor) -> Result<Tensor> {
         self.layers.iter().try_fold(self.embed(pixels)?, |x, layer| layer.forward(&x))
     }
 

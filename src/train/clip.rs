@@ -114,6 +114,9 @@ pub enum ViewChoice {
     },
 }
 
+/// Side length of small rooms, metres.
+const SMALL_ROOM: (f32, f32) = (2.4, 5.0);
+
 /// Makes clips.
 #[derive(Debug, Clone, Copy)]
 pub struct ClipMaker {
@@ -198,6 +201,8 @@ impl ClipMaker {
         };
         if self.as_benchmark {
             config = Tier::of(seed).config();
+        } else if self.data.small > 0.0 && rng.random_bool(self.data.small) {
+            config = SynthConfig { rooms: (1, 1), room_side: SMALL_ROOM, ..config };
         }
         if self.spacing.is_some() {
             config.fps = FOLLOWED_FPS;
@@ -233,9 +238,8 @@ impl ClipMaker {
         let questions = match self.questions {
             0 => Vec::new(),
             count => {
-                let usual = question_options(count);
-                let everyday = if self.as_benchmark { 0.0 } else { usual.everyday };
-                let options = QuestionOptions { everyday, ..usual };
+                let everyday = if self.as_benchmark { 0.0 } else { self.data.everyday };
+                let options = QuestionOptions { everyday, ..question_options(count) };
                 generate_questions(scene, walk, rng, &options)
             }
         };
@@ -491,8 +495,14 @@ mod tests {
 
     #[test]
     fn rooms_grow_in_number_and_fill_up() {
-        let data =
-            DataConfig { seconds: (4.0, 20.0), fov_degrees: (60.0, 61.0), augment: false, symmetric: 0.0 };
+        let data = DataConfig {
+            seconds: (4.0, 20.0),
+            fov_degrees: (60.0, 61.0),
+            augment: false,
+            symmetric: 0.0,
+            small: 0.0,
+            everyday: 0.4,
+        };
         let maker = ClipMaker::new(&ModelConfig::tiny(), data, ViewChoice::Spread { views: 3 });
         let totals = |made| {
             let truths = (0..30).map(|seed| maker.grown(made, 100).truth(seed));

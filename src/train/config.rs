@@ -8,6 +8,7 @@ use toml::Value;
 
 use super::TrainError;
 use super::optimizer::AdamWConfig;
+use crate::synth::QuestionOptions;
 
 /// A whole run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -93,6 +94,12 @@ pub struct DataConfig {
     /// Share of scenes with rooms whose two sides look alike.
     #[serde(default)]
     pub symmetric: f64,
+    /// Share of scenes of one small room: those that people live in are smaller than the rest.
+    #[serde(default)]
+    pub small: f64,
+    /// Share of situations and situated questions that are worded as people word them.
+    #[serde(default = "everyday")]
+    pub everyday: f64,
 }
 
 /// Figures on held-out seeds.
@@ -265,6 +272,10 @@ pub struct JointConfig {
     pub weights: JointWeights,
 }
 
+fn everyday() -> f64 {
+    QuestionOptions::EVERYDAY
+}
+
 fn one() -> f64 {
     1.0
 }
@@ -365,6 +376,8 @@ impl TrainConfig {
             ),
             (rising(self.data.seconds), "data.seconds must rise from more than 1"),
             ((0.0..=1.0).contains(&self.data.symmetric), "data.symmetric must be a share, 0 to 1"),
+            ((0.0..=1.0).contains(&self.data.small), "data.small must be a share, 0 to 1"),
+            ((0.0..=1.0).contains(&self.data.everyday), "data.everyday must be a share, 0 to 1"),
             (rising(self.joint.seconds), "joint.seconds must rise from more than 1"),
             (
                 self.tower.clips > 0 && self.camera.clips > 0 && self.joint.clips > 0,

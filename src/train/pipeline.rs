@@ -91,15 +91,7 @@ pub fn train(
 ) -> Result<(), TrainError> {
     let model = TrainedModel::new(config, device)?;
     run.load_variables(&model.variables, device)?;
-    let threads = rayon::ThreadPoolBuilder::new()
-        .num_threads(config.micro_batches)
-        .thread_name(|k| format!("micro-batch {k}"))
-        .build()
-        .map_err(|error| TrainError::Config {
-            reason: format!("no threads for {} micro-batches: {error}", config.micro_batches),
-        })?;
-    let mut runner =
-        Runner { run, config, variables: &model.variables, threads: &threads, stop: stop.clone(), observer };
+    let mut runner = Runner { run, config, variables: &model.variables, stop: stop.clone(), observer };
     for &kind in &config.stages {
         if run.progress(kind.name())?.is_some_and(|progress| progress.is_complete(config.steps(kind))) {
             continue;
@@ -202,10 +194,7 @@ pub fn begin_with(
 fn weights_of(folder: &Path, config: &TrainConfig) -> Result<Variables, TrainError> {
     let path = folder.join(checkpoint::WEIGHTS_FILE);
     let model = TrainedModel::new(config, &Device::Cpu)?;
-    let told = folder.join(checkpoint::CONFIG_FILE);
-    let json = std::fs::read(&told).map_err(|error| TrainError::file(&told, error))?;
-    let stored: ModelConfig =
-        serde_json::from_slice(&json).map_err(|error| TrainError::file(&told, error))?;
+    let stored = stored_config(folder)?;
     let wanted = ModelConfig {
         familiarity: stored.familiarity,
         tokenizer_entries: stored.tokenizer_entries,
@@ -214,7 +203,7 @@ fn weights_of(folder: &Path, config: &TrainConfig) -> Result<Variables, TrainErr
     };
     if let Some(field) = first_difference(&stored, &wanted)? {
         let reason = format!("its {field} is not that of {:?}", config.model);
-        return Err(TrainError::Checkpoint { path: told, reason });
+        return Err(TrainError::Checkpoint { path: folder.join(checkpoint::CONFIG_FILE), reason });
     }
     let needed: BTreeSet<String> = model.variables.tensors().into_keys().collect();
     let for_training = |name: &str| name.starts_with(TRAINING_ONLY_PREFIX);
@@ -230,6 +219,13 @@ fn weights_of(folder: &Path, config: &TrainConfig) -> Result<Variables, TrainErr
     Ok(model.variables)
 }
 
+/// The configuration of a model in a folder.
+fn stored_config(folder: &Path) -> Result<ModelConfig, TrainError> {
+    let path = folder.join(checkpoint::CONFIG_FILE);
+    let json = std::fs::read(&path).map_err(|error| TrainError::file(&path, error))?;
+    serde_json::from_slice(&json).map_err(|error| TrainError::file(&path, error))
+}
+
 /// The first field of two configurations that differs.
 fn first_difference(a: &ModelConfig, b: &ModelConfig) -> Result<Option<String>, TrainError> {
     let fields = |config: &ModelConfig| {
@@ -240,16 +236,50 @@ fn first_difference(a: &ModelConfig, b: &ModelConfig) -> Result<Option<String>, 
     Ok(names.into_iter().find(|name| a.get(name) != b.get(name)).cloned())
 }
 
-/// Copies the checkpoint of a stage of another run into this one, as a finished stage.
+/// Takes a stage of another run into this one, as a finished stage: its checkpoint, or, from the
+/// folder of an exported model, what the stage trained of it (vision tower, camera encoder).
 ///
 /// # Errors
-/// When the other run has no such checkpoint; see [`RunDir::adopt`].
-pub fn adopt_stage(run: &RunDir, other: &Path, kind: StageKind) -> Result<(), TrainError> {
+/// When the other folder has no such stage or another size; see [`RunDir::adopt`].
+pub fn adopt_stage(
+    run: &RunDir,
+    config: &TrainConfig,
+    other: &Path,
+    kind: StageKind,
+) -> Result<(), TrainError> {
     let from = RunDir::at(other);
-    if from.progress(kind.name())?.is_none() {
-        return Err(TrainError::Config {
-            reason: format!("{} has no checkpoint of stage {}", other.display(), kind.name()),
-        });
+    if from.progress(kind.name())?.is_some() {
+        return run.adopt(&from, kind);
     }
-    run.adopt(&from, kind)
+    if other.join(checkpoint::WEIGHTS_FILE).exists() {
+        return adopt_part(run, config, other, kind);
+    }
+    let reason = format!(
+        "{} is neither a run with a checkpoint of stage {} nor a model",
+        other.display(),
+        kind.name()
+    );
+    Err(TrainError::Config { reason })
+}
+
+fn adopt_part(run: &RunDir, config: &TrainConfig, folder: &Path, kind: StageKind) -> Result<(), TrainError> {
+    if kind == StageKind::Joint {
+        let reason = "the joint stage goes on from a model with --init".to_owned();
+        return Err(TrainError::Config { reason });
+    }
+    let model = TrainedModel::new(config, &Device::Cpu)?;
+    let stored = stored_config(folder)?;
+    if stored.vision != model.config.vision || stored.camera != model.config.camera {
+        let reason = format!("its vision tower or camera encoder is not that of {:?}", config.model);
+        return Err(TrainError::Checkpoint { path: folder.join(checkpoint::CONFIG_FILE), reason });
+    }
+    let path = folder.join(checkpoint::WEIGHTS_FILE);
+    let needed: BTreeSet<String> =
+        model.variables.trained_by(kind).into_iter().map(|(name, _)| name).collect();
+    let found = model.variables.load(&path, &Device::Cpu, |name| needed.contains(name))?;
+    if let Some(name) = needed.difference(&found).next() {
+        return Err(TrainError::Checkpoint { path, reason: format!("{name} is missing") });
+    }
+    run.save(kind.name(), &model.variables, None, Progress { step: 0, finished: true })?;
+    Ok(())
 }

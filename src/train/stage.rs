@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
-use rayon::prelude::*;
 
 use super::feed::{BatchSource, Feed};
 use super::optimizer::{AdamW, AdamWConfig};
@@ -14,7 +13,7 @@ use super::scenes::{SceneSnapshot, ValidationScene};
 use super::schedule::LearningRateSchedule;
 use super::variables::writes;
 use super::{Metrics, RunDir, StageKind, TrainConfig, TrainError, TrainEvent, Variables};
-use crate::worker::CancelFlag;
+use crate::worker::{CancelFlag, side_by_side};
 
 /// What a step computed.
 #[derive(Debug)]
@@ -80,8 +79,6 @@ pub struct Runner<'a> {
     pub config: &'a TrainConfig,
     /// All variables.
     pub variables: &'a Variables,
-    /// Computes the micro-batches of a step side by side.
-    pub threads: &'a rayon::ThreadPool,
     /// Raised to stop after the step in hand.
     pub stop: CancelFlag,
     /// Told everything that happens.
@@ -150,16 +147,13 @@ impl Runner<'_> {
         let parts = self.config.micro_batches.max(1);
         let batches = (0..parts).map(|_| feed.next()).collect::<Result<Vec<_>, _>>()?;
         let waited_secs = started.elapsed().as_secs_f64();
-        let computed: Vec<(StepLoss, GradStore)> = self.threads.install(|| {
-            batches
-                .par_iter()
-                .map(|batch| {
-                    let loss = stage.loss(batch)?;
-                    let gradients = loss.total.backward()?;
-                    Ok((loss, gradients))
-                })
-                .collect::<Result<_, TrainError>>()
-        })?;
+        let computed = side_by_side(&batches, |batch| {
+            let loss = stage.loss(batch)?;
+            let gradients = loss.total.backward()?;
+            Ok((loss, gradients))
+        })
+        .into_iter()
+        .collect::<Result<Vec<(StepLoss, GradStore)>, TrainError>>()?;
         let mut metrics = Metrics::new();
         let mut frames = 0;
         for (loss, gradients) in &computed {

@@ -16,7 +16,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("qa", &["geometry", "scene"], &[]),
     (
         "model",
-        &["geometry", "video", "scene", "qa"],
+        &["geometry", "worker", "video", "scene", "qa"],
         &["candle_core", "candle_nn", "candle_transformers", "tokenizers", "safetensors", "image"],
     ),
     ("dataset", &["geometry", "video", "scene", "qa"], &[]),
