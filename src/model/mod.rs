@@ -35,6 +35,7 @@ pub mod projector;
 pub mod prompt;
 mod pth;
 mod published;
+mod published_config;
 pub mod quantize;
 pub mod quantized;
 pub mod qwen2;
