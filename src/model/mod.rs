@@ -9,6 +9,7 @@
 
 pub mod camera;
 pub mod checkpoint;
+pub mod choices;
 pub mod config;
 pub mod convert;
 pub mod cut3r;
