@@ -139,6 +139,7 @@ impl Cut3rConfig {
             gravity: Gravity::MeanCameraUp,
         }
     }
+
     /// Checks what the types cannot.
     ///
     /// # Errors
