@@ -9,6 +9,7 @@ use candle_core::{DType, Device};
 use super::{output, places};
 use crate::geometry::ImageSize;
 use crate::model::checkpoint::{CONFIG_FILE, Checkpoint, KeyReport, is_gguf, memory_plans};
+use crate::model::choices;
 use crate::model::memory_plan::{free_memory, gigabytes};
 use crate::model::network::TRAINING_ONLY_PREFIX;
 use crate::synth::{LoadedScene, Room, read_scene_file};
@@ -72,11 +73,12 @@ fn inspect_checkpoint(args: &InspectArgs) -> anyhow::Result<String> {
     }
     let plans = memory_plans(folder, &Device::Cpu)?;
     let types = types(report);
+    let choices = choices::of(folder)?;
     if args.json {
         let memory: BTreeMap<&str, _> = plans.iter().map(|(dtype, plan)| (dtype.as_str(), plan)).collect();
         let facts = serde_json::json!({
             "folder": folder, "parameters": report.parameters, "tensors": tensors, "memory_bytes": memory,
-            "stored": types, "config": config,
+            "stored": types, "config": config, "choices": choices,
         });
         return Ok(serde_json::to_string_pretty(&facts)?);
     }
@@ -100,6 +102,9 @@ fn inspect_checkpoint(args: &InspectArgs) -> anyhow::Result<String> {
             "familiarity",
             format!("clips farther than {:.2} from the training rooms are remarked on", known.limit),
         );
+    }
+    for choice in &choices {
+        fact("choice", choice.to_string());
     }
     let free = free_memory(&Device::Cpu);
     for (dtype, plan) in &plans {

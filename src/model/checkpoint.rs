@@ -14,7 +14,8 @@ use candle_nn::{Init, VarBuilder};
 use super::config::ModelConfig;
 use super::gguf::{self, names};
 use super::memory_plan::{MemoryPlan, free_memory, shortage};
-use super::published::{config_from_published, is_ignored};
+use super::published::is_ignored;
+use super::published_config::config_from_published;
 use super::quantized::{QuantizedSource, Weights};
 use super::tokenizer::TextTokenizer;
 use super::weight_files::{self, Place, WeightFiles};
@@ -260,9 +261,11 @@ pub(super) fn read_tokenizer(
     TextTokenizer::load(&path.join(TOKENIZER_FILE), rows)
 }
 
-/// Reads `config.json`, ours or a published one; the rows of the embedding table are
-/// those of the tensor.
-fn read_config(path: &Path, files: &WeightFiles) -> Result<ModelConfig, ModelError> {
+/// The content of `config.json`, and the file that it stands in.
+pub(super) fn config_json(
+    path: &Path,
+    files: &WeightFiles,
+) -> Result<(PathBuf, serde_json::Value), ModelError> {
     let (path, bytes) = if is_gguf(path) {
         (path.to_owned(), Ok(text_of(path, files, names::CONFIG_KEY)?.as_bytes().to_vec()))
     } else {
@@ -272,9 +275,18 @@ fn read_config(path: &Path, files: &WeightFiles) -> Result<ModelConfig, ModelErr
     };
     let fail = |reason: String| ModelError::Config { path: path.clone(), reason };
     let bytes = bytes.map_err(|error| fail(error.to_string()))?;
-    let json: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| fail(error.to_string()))?;
+    let json = serde_json::from_slice(&bytes).map_err(|error| fail(error.to_string()))?;
+    Ok((path, json))
+}
+
+/// Reads `config.json`, ours or a published one; the rows of the embedding table are
+/// those of the tensor.
+fn read_config(path: &Path, files: &WeightFiles) -> Result<ModelConfig, ModelError> {
+    let (path, json) = config_json(path, files)?;
+    let fail = |reason: String| ModelError::Config { path: path.clone(), reason };
     let mut config = if json.get("model_type").is_some() {
-        config_from_published(&json).map_err(&fail)?
+        let stores_output = files.shape("lm_head.weight").is_some();
+        config_from_published(&json, stores_output).map_err(&fail)?
     } else {
         serde_json::from_value(json).map_err(|error| fail(error.to_string()))?
     };

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::cut3r::Cut3rConfig;
 use super::familiarity::FamiliarityConfig;
 use super::odometry::OdometryConfig;
+pub use super::prompt::PromptConfig;
 
 /// The whole model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,6 +34,12 @@ pub struct ModelConfig {
     /// Hidden width of `f_cam`; the language width when absent (open).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub camera_hidden_size: Option<usize>,
+    /// Activation of `f_cam` (open: exact GELU).
+    #[serde(default)]
+    pub camera_activation: Activation,
+    /// Where in its frame the camera token stands (open: first).
+    #[serde(default)]
+    pub camera_place: CameraPlace,
     /// Whether a newline vector follows the camera token (open: no).
     #[serde(default)]
     pub camera_newline: bool,
@@ -138,6 +145,29 @@ pub enum NewlineMode {
     NoToken,
 }
 
+/// Where in a frame its camera token stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CameraPlace {
+    /// Before the patches.
+    #[default]
+    First,
+    /// After the patches and their newlines.
+    Last,
+}
+
+/// Activation between the two layers of an MLP; names as in transformers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Activation {
+    /// Exact, with the error function.
+    #[default]
+    #[serde(rename = "gelu")]
+    Gelu,
+    /// Approximated with tanh.
+    #[serde(rename = "gelu_pytorch_tanh")]
+    GeluTanh,
+}
+
 /// How a frame becomes square.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -204,8 +234,14 @@ pub struct HeadsConfig {
     /// Hidden width of the position and orientation MLPs; the language width when absent (open).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hidden_size: Option<usize>,
+    /// Activation of the position and orientation MLPs (open: exact GELU).
+    #[serde(default)]
+    pub activation: Activation,
     /// Which hidden state the heads read (open: after the final norm).
     pub input: HeadInput,
+    /// Which rows tell the layout (open: those of patches).
+    #[serde(default)]
+    pub layout_rows: LayoutRows,
     /// Where the heading bins sit (open: half).
     pub bin_centers: BinCenters,
     /// Axes of the predicted bird's-eye frame (open: right, forward).
@@ -236,6 +272,16 @@ pub enum HeadInput {
     LastLayer,
 }
 
+/// Rows of the language model that the layout head reads. There is one kind so far: newlines
+/// and camera tokens have no place of their own on the map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LayoutRows {
+    /// Those of patches.
+    #[default]
+    Patches,
+}
+
 /// Centres of the 36 heading bins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -256,45 +302,6 @@ pub enum BevAxes {
     ForwardLeft,
 }
 
-/// The words around video, situation and question.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PromptConfig {
-    /// System message.
-    pub system: String,
-    /// Whether duration and frame times are told (`add_time_instruction`).
-    pub add_time_instruction: bool,
-    /// Stands for a missing situation.
-    pub pseudo_situation: String,
-    /// Appended to an open question; empty for none.
-    pub open_hint: String,
-    /// Appended to a multiple-choice question; empty for none.
-    pub choice_hint: String,
-}
-
-impl PromptConfig {
-    /// The prompt of the published models.
-    pub fn published() -> Self {
-        Self {
-            system: "You are a helpful assistant.".to_owned(),
-            add_time_instruction: true,
-            pseudo_situation: crate::qa::PSEUDO_SITUATION.to_owned(),
-            open_hint: "Answer the question using a single word or phrase.".to_owned(),
-            choice_hint: "Answer with the option's letter from the given choices directly.".to_owned(),
-        }
-    }
-
-    /// The same without the sentences that a model trained from scratch does not need.
-    pub fn short() -> Self {
-        Self {
-            add_time_instruction: false,
-            open_hint: String::new(),
-            choice_hint: String::new(),
-            ..Self::published()
-        }
-    }
-}
-
 impl HeadsConfig {
     /// The defaults of every open choice.
     pub fn published() -> Self {
@@ -302,7 +309,9 @@ impl HeadsConfig {
             uncertainty: Uncertainty::LogVariance,
             max_log_variance: 10.0,
             hidden_size: None,
+            activation: Activation::Gelu,
             input: HeadInput::FinalNorm,
+            layout_rows: LayoutRows::Patches,
             bin_centers: BinCenters::Half,
             bev_axes: BevAxes::RightForward,
         }
@@ -337,6 +346,8 @@ impl ModelConfig {
             camera: CameraEncoderConfig::None,
             camera_token_dim: 0,
             camera_hidden_size: None,
+            camera_activation: Activation::Gelu,
+            camera_place: CameraPlace::First,
             camera_newline: false,
             geometry_cue: false,
             familiarity: None,
@@ -391,6 +402,8 @@ impl ModelConfig {
             camera: CameraEncoderConfig::Cut3r(Cut3rConfig::published()),
             camera_token_dim: 768,
             camera_hidden_size: None,
+            camera_activation: Activation::Gelu,
+            camera_place: CameraPlace::First,
             camera_newline: false,
             geometry_cue: false,
             familiarity: None,
@@ -451,10 +464,19 @@ impl ModelConfig {
                 "pooling.stride must leave at least one token",
             ),
             ((1..=1024).contains(&self.num_frames), "num_frames must be 1 to 1024"),
+            (
+                self.camera != CameraEncoderConfig::None || self.camera_token_dim == 0,
+                "camera_token_dim must be 0 without a camera encoder",
+            ),
+            (
+                self.prompt.before_tokens.trim().is_empty() && self.prompt.after_tokens.trim().is_empty(),
+                "prompt.before_tokens and prompt.after_tokens must be blank",
+            ),
         ];
-        match rules.iter().find(|(holds, _)| !holds) {
-            None => Ok(()),
-            Some((_, rule)) => Err((*rule).to_owned()),
+        match (rules.iter().find(|(holds, _)| !holds), &self.camera) {
+            (Some((_, rule)), _) => Err((*rule).to_owned()),
+            (None, CameraEncoderConfig::Cut3r(cut3r)) => cut3r.validate(),
+            (None, _) => Ok(()),
         }
     }
 }

@@ -44,8 +44,9 @@ impl Heads {
         let hidden = config.heads.hidden_size.unwrap_or(width);
         Ok(Self {
             layout: linear(width, 4, true, &weights.pp("f_proj"))?,
-            position: Mlp::new(width, hidden, 4, &weights.pp("f_pos"))?,
-            orientation: Mlp::new(width, hidden, ORIENTATION_BINS, &weights.pp("f_ori"))?,
+            position: Mlp::new(width, hidden, 4, &weights.pp("f_pos"))?.with(config.heads.activation),
+            orientation: Mlp::new(width, hidden, ORIENTATION_BINS, &weights.pp("f_ori"))?
+                .with(config.heads.activation),
             config: config.heads.clone(),
         })
     }

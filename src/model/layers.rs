@@ -4,6 +4,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, Module, VarBuilder};
 
+use super::config::Activation;
 use super::ops::{self, Gelu};
 
 /// A fully connected layer: x Wᵀ (+ b).
@@ -120,26 +121,38 @@ impl Module for RmsNorm {
     }
 }
 
-/// Linear, exact GELU, linear: `mlp2x_gelu` of LLaVA. Tensors `0.*` and `2.*`.
+/// Linear, GELU, linear: `mlp2x_gelu` of LLaVA. Tensors `0.*` and `2.*`.
 #[derive(Debug, Clone)]
 pub struct Mlp {
     first: Linear,
     second: Linear,
+    gelu: Gelu,
 }
 
 impl Mlp {
-    /// (.., inputs) to (.., outputs).
+    /// (.., inputs) to (.., outputs), with the exact GELU.
     pub fn new(inputs: usize, hidden: usize, outputs: usize, weights: &VarBuilder<'_>) -> Result<Self> {
         Ok(Self {
             first: linear(inputs, hidden, true, &weights.pp("0"))?,
             second: linear(hidden, outputs, true, &weights.pp("2"))?,
+            gelu: Gelu::Erf,
         })
+    }
+
+    /// The same layers around another activation.
+    #[must_use]
+    pub fn with(self, activation: Activation) -> Self {
+        let gelu = match activation {
+            Activation::Gelu => Gelu::Erf,
+            Activation::GeluTanh => Gelu::Tanh,
+        };
+        Self { gelu, ..self }
     }
 }
 
 impl Module for Mlp {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        gelu_mlp(x, &self.first, &self.second, Gelu::Erf)
+        gelu_mlp(x, &self.first, &self.second, self.gelu)
     }
 }
 
@@ -153,4 +166,26 @@ pub fn split_heads(x: &Tensor, heads: usize) -> Result<Tensor> {
 pub fn merge_heads(x: &Tensor) -> Result<Tensor> {
     let (batch, heads, length, dim) = x.dims4()?;
     x.transpose(1, 2)?.contiguous()?.reshape((batch, length, heads * dim))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn an_mlp_has_the_activation_that_it_is_given() {
+        let one = || {
+            let weight = Tensor::new(&[[1f32]], &Device::Cpu).unwrap();
+            Linear::new(weight, Some(Tensor::new(&[0f32], &Device::Cpu).unwrap()))
+        };
+        let mlp = Mlp { first: one(), second: one(), gelu: Gelu::Erf };
+        let at_one = |mlp: &Mlp| {
+            let x = Tensor::new(&[[1f32]], &Device::Cpu).unwrap();
+            mlp.forward(&x).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()[0]
+        };
+        assert!((at_one(&mlp) - 0.841_345).abs() < 2e-5, "{}", at_one(&mlp));
+        let tanh = mlp.with(Activation::GeluTanh);
+        assert!((at_one(&tanh) - 0.841_192).abs() < 2e-5, "{}", at_one(&tanh));
+    }
 }

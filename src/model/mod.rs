@@ -9,6 +9,7 @@
 
 pub mod camera;
 pub mod checkpoint;
+pub mod choices;
 pub mod config;
 pub mod convert;
 pub mod cut3r;
@@ -35,6 +36,7 @@ pub mod projector;
 pub mod prompt;
 mod pth;
 mod published;
+mod published_config;
 pub mod quantize;
 pub mod quantized;
 pub mod qwen2;

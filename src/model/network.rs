@@ -72,7 +72,8 @@ impl Network {
             f_cam: config
                 .has_camera_tokens()
                 .then(|| Mlp::new(config.camera_token_dim, hidden, width, &model.pp("f_cam")))
-                .transpose()?,
+                .transpose()?
+                .map(|f_cam| f_cam.with(config.camera_activation)),
             f_point: config
                 .geometry_cue
                 .then(|| Mlp::new(CUE_CODE, width, width, &model.pp("f_point")))

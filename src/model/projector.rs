@@ -6,7 +6,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{Init, Module as _, VarBuilder};
 
-use super::config::{ModelConfig, NewlineMode, PoolingConfig, PoolingMode};
+use super::config::{CameraPlace, ModelConfig, NewlineMode, PoolingConfig, PoolingMode};
 use super::layers::Mlp;
 use super::ops;
 use super::sequence::VisualLayout;
@@ -85,8 +85,8 @@ impl Projector {
         ))
     }
 
-    /// Arranges the tokens of B videos: per frame the camera token first, then rows of
-    /// patches with newlines. `pooled`: (B, F, n, h); `camera`: (B, F, h). Gives (B, T, h)
+    /// Arranges the tokens of B videos: per frame the camera token and rows of patches with
+    /// newlines, in the order of `layout`. `pooled`: (B, F, n, h); `camera`: (B, F, h). Gives (B, T, h)
     /// with T = `layout.len()`.
     pub fn arrange(&self, pooled: &Tensor, camera: Option<&Tensor>, layout: &VisualLayout) -> Result<Tensor> {
         let (batch, frames, tokens, width) = pooled.dims4()?;
@@ -121,7 +121,10 @@ impl Projector {
                 parts.push(newlines(&[batch, frames, 1])?);
             }
         }
-        parts.push(patches);
+        match layout.camera_place {
+            CameraPlace::First => parts.push(patches),
+            CameraPlace::Last => parts.insert(0, patches),
+        }
         let video = Tensor::cat(&parts, 2)?.reshape((batch, frames * layout.frame_len(), width))?;
         match layout.newline {
             NewlineMode::OneToken => Tensor::cat(&[video, newlines(&[batch, 1])?], 1),
@@ -194,6 +197,37 @@ mod tests {
         let low = [0, 2, 4, 6, 8, 10, 12, 13, 15, 17, 19, 21, 23, 25];
         for (row, (low, upper)) in matrix.iter().zip(low.into_iter().zip(upper)) {
             assert!((row[low + 1] - upper).abs() < 1e-4 && (row[low] - (1.0 - upper)).abs() < 1e-4);
+        }
+    }
+    #[test]
+    fn every_token_stands_where_the_layout_says() {
+        let device = &Device::Cpu;
+        for camera_place in [CameraPlace::First, CameraPlace::Last] {
+            let config = ModelConfig {
+                newline: NewlineMode::Grid,
+                camera_token_dim: 3,
+                camera_newline: true,
+                camera_place,
+                ..ModelConfig::tiny()
+            };
+            let projector = Projector::new(&config, &VarBuilder::zeros(DType::F32, device)).unwrap();
+            let layout = VisualLayout::new(&config, 2);
+            let width = config.language.hidden_size;
+            // Patches hold 1 to 8, camera tokens 100 and 101, newlines 0.
+            let wide = |tokens: Tensor| tokens.unsqueeze(3).unwrap().repeat((1, 1, 1, width)).unwrap();
+            let patches = Tensor::arange(1f32, 9.0, device).unwrap().reshape((1, 2, 4)).unwrap();
+            let cameras = Tensor::new(&[[[100f32], [101.0]]], device).unwrap();
+            let cameras = wide(cameras).squeeze(2).unwrap();
+            let video = projector.arrange(&wide(patches), Some(&cameras), &layout).unwrap();
+            assert_eq!(video.dims(), [1, layout.len(), width]);
+            let rows = video.get(0).unwrap().narrow(1, 0, 1).unwrap();
+            let rows: Vec<f32> = rows.flatten_all().unwrap().to_vec1().unwrap();
+            let at = |offsets: Vec<u32>| -> Vec<f32> {
+                offsets.into_iter().map(|offset| rows[offset as usize]).collect()
+            };
+            assert_eq!(at(layout.patches()), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
+            assert_eq!(at(layout.cameras()), [100.0, 101.0]);
+            assert_eq!(rows.iter().filter(|&&value| value == 0.0).count(), layout.len() - 10);
         }
     }
 }

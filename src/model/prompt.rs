@@ -3,12 +3,64 @@
 
 use std::fmt::Write as _;
 
-use super::config::PromptConfig;
+use serde::{Deserialize, Serialize};
+
 use super::tokenizer::{IM_END, IM_START, ORIENTATION_TOKEN, POSITION_TOKEN};
-use crate::qa::choice_letter;
+use crate::qa::{PSEUDO_SITUATION, choice_letter};
 
 /// Stands for the video in prompts shown to people.
 pub const VIDEO_PLACEHOLDER: &str = "<image>";
+
+/// The words around video, situation and question.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PromptConfig {
+    /// System message.
+    pub system: String,
+    /// Whether duration and frame times are told (`add_time_instruction`).
+    pub add_time_instruction: bool,
+    /// Stands for a missing situation.
+    pub pseudo_situation: String,
+    /// Blanks between the situation and `<Pos><Ori>` (open: one space).
+    #[serde(default = "space")]
+    pub before_tokens: String,
+    /// Blanks between `<Pos><Ori>` and the question (open: one space).
+    #[serde(default = "space")]
+    pub after_tokens: String,
+    /// Appended to an open question; empty for none.
+    pub open_hint: String,
+    /// Appended to a multiple-choice question; empty for none.
+    pub choice_hint: String,
+}
+
+impl PromptConfig {
+    /// The prompt of the published models.
+    pub fn published() -> Self {
+        Self {
+            system: "You are a helpful assistant.".to_owned(),
+            add_time_instruction: true,
+            pseudo_situation: PSEUDO_SITUATION.to_owned(),
+            before_tokens: space(),
+            after_tokens: space(),
+            open_hint: "Answer the question using a single word or phrase.".to_owned(),
+            choice_hint: "Answer with the option's letter from the given choices directly.".to_owned(),
+        }
+    }
+
+    /// The same without the sentences that a model trained from scratch does not need.
+    pub fn short() -> Self {
+        Self {
+            add_time_instruction: false,
+            open_hint: String::new(),
+            choice_hint: String::new(),
+            ..Self::published()
+        }
+    }
+}
+
+fn space() -> String {
+    " ".to_owned()
+}
 
 /// When the frames were taken.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,7 +133,11 @@ fn user_text(config: &PromptConfig, question: PromptQuestion<'_>) -> String {
         .map(str::trim)
         .filter(|situation| !situation.is_empty())
         .unwrap_or(&config.pseudo_situation);
-    let mut text = format!("{situation} {POSITION_TOKEN}{ORIENTATION_TOKEN} {}", question.question.trim());
+    let PromptConfig { before_tokens, after_tokens, .. } = config;
+    let mut text = format!(
+        "{situation}{before_tokens}{POSITION_TOKEN}{ORIENTATION_TOKEN}{after_tokens}{}",
+        question.question.trim()
+    );
     if question.choices.is_empty() {
         if !config.open_hint.is_empty() {
             text.push(' ');
@@ -124,6 +180,18 @@ mod tests {
              I am sitting on the sofa. <Pos><Ori> What is on my left? Answer the question using a single word or \
              phrase.<|im_end|>\n<|im_start|>assistant\n"
         );
+    }
+
+    #[test]
+    fn the_blanks_around_the_situation_tokens_are_a_choice() {
+        let config = PromptConfig {
+            before_tokens: String::new(),
+            after_tokens: "\n".to_owned(),
+            ..PromptConfig::short()
+        };
+        let question = PromptQuestion { situation: Some("Here."), question: "What is it?", choices: &[] };
+        let prompt = PromptText::new(&config, &times(), question);
+        assert!(prompt.tail.contains("\nHere.<Pos><Ori>\nWhat is it?"), "{}", prompt.tail);
     }
 
     #[test]

@@ -1,12 +1,9 @@
-//! Published checkpoints: LLaVA's own tensor names, those of transformers, and
-//! LLaVA-Video's `config.json`.
+//! Published checkpoints: LLaVA's own tensor names, those of transformers, and layers of
+//! Loc3R under names that nobody knows beforehand.
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
-use super::config::{CameraEncoderConfig, ModelConfig, NewlineMode, PoolingMode, Qwen2Config};
-use super::cut3r::Cut3rConfig;
+use super::config::ModelConfig;
 use super::network::TRAINING_ONLY_PREFIX;
 
 /// Prefixes of transformers' conversions and what the network calls them; the first
@@ -62,57 +59,6 @@ pub(super) fn is_ignored(name: &str, config: &ModelConfig) -> bool {
         || name.starts_with(TRAINING_ONLY_PREFIX)
         || name.ends_with("rotary_emb.inv_freq")
         || name.ends_with("position_ids")
-}
-
-/// Our configuration for LLaVA-Video's `config.json` (`model_type` `llava_qwen`).
-///
-/// # Errors
-/// One sentence: another kind of model, or a number that is missing.
-pub(super) fn config_from_published(json: &Value) -> Result<ModelConfig, String> {
-    let kind = json.get("model_type").and_then(Value::as_str).unwrap_or_default();
-    if kind != "llava_qwen" {
-        return Err(format!(
-            "model_type {kind:?} is not supported; supported are llava_qwen and our own config.json"
-        ));
-    }
-    let size = |name: &str| {
-        json.get(name).and_then(Value::as_u64).map(|n| n as usize).ok_or_else(|| format!("{name} is missing"))
-    };
-    let number = |name: &str, default: f64| json.get(name).and_then(Value::as_f64).unwrap_or(default);
-    let flag = |name: &str, default: bool| json.get(name).and_then(Value::as_bool).unwrap_or(default);
-    let text = |name: &str| json.get(name).and_then(Value::as_str);
-    let mut config = ModelConfig {
-        name: text("_name_or_path").filter(|name| !name.is_empty()).unwrap_or("loc3r-vlm").to_owned(),
-        language: Qwen2Config {
-            vocab_size: size("vocab_size")?,
-            hidden_size: size("hidden_size")?,
-            intermediate_size: size("intermediate_size")?,
-            num_hidden_layers: size("num_hidden_layers")?,
-            num_attention_heads: size("num_attention_heads")?,
-            num_key_value_heads: size("num_key_value_heads")?,
-            rope_theta: number("rope_theta", 1e6),
-            rms_norm_eps: number("rms_norm_eps", 1e-6),
-            tie_word_embeddings: flag("tie_word_embeddings", false),
-            max_position_embeddings: size("max_position_embeddings")?,
-        },
-        camera: CameraEncoderConfig::Cut3r(Cut3rConfig::published()),
-        ..ModelConfig::llava_video_7b()
-    };
-    config.newline = match text("mm_newline_position") {
-        Some("grid") => NewlineMode::Grid,
-        Some("frame") => NewlineMode::Frame,
-        Some("no_token") => NewlineMode::NoToken,
-        Some("one_token") | None => NewlineMode::OneToken,
-        Some(other) => return Err(format!("mm_newline_position {other:?} is not known")),
-    };
-    config.pooling.mode = match text("mm_spatial_pool_mode") {
-        Some("average") => PoolingMode::Average,
-        Some("max") => PoolingMode::Max,
-        Some("bilinear") | None => PoolingMode::Bilinear,
-        Some(other) => return Err(format!("mm_spatial_pool_mode {other:?} is not known")),
-    };
-    config.prompt.add_time_instruction = flag("add_time_instruction", true);
-    Ok(config)
 }
 
 /// Parts of the network whose published names are not known beforehand.
@@ -264,27 +210,5 @@ mod tests {
         assert!(!is_ignored("lm_head.weight", &config));
         assert!(!is_ignored("model.layers.0.extra", &config));
         assert!(is_ignored("training.mention.weight", &config));
-    }
-
-    #[test]
-    fn the_published_config_is_understood() {
-        let json = serde_json::json!({
-            "model_type": "llava_qwen", "vocab_size": 152_064, "hidden_size": 3584, "intermediate_size": 18944,
-            "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4, "rope_theta": 1e6,
-            "rms_norm_eps": 1e-6, "tie_word_embeddings": false, "max_position_embeddings": 32768,
-            "mm_newline_position": "grid", "mm_spatial_pool_mode": "average", "add_time_instruction": false,
-        });
-        let config = config_from_published(&json).unwrap();
-        assert_eq!(config.language, Qwen2Config::published_7b());
-        assert_eq!((config.newline, config.pooling.mode), (NewlineMode::Grid, PoolingMode::Average));
-        assert!(!config.prompt.add_time_instruction);
-        assert!(
-            config_from_published(&serde_json::json!({"model_type": "llama"})).unwrap_err().contains("llama")
-        );
-        assert!(
-            config_from_published(&serde_json::json!({"model_type": "llava_qwen"}))
-                .unwrap_err()
-                .contains("vocab_size")
-        );
     }
 }

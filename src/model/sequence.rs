@@ -1,7 +1,7 @@
 //! Which position of the token sequence is what: text, frame i, camera token, patch,
 //! newline, `<Pos>`, `<Ori>`.
 
-use super::config::{ModelConfig, NewlineMode};
+use super::config::{CameraPlace, ModelConfig, NewlineMode};
 
 /// How the visual tokens of one video are ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,8 +14,10 @@ pub struct VisualLayout {
     pub columns: usize,
     /// Where newline vectors go.
     pub newline: NewlineMode,
-    /// Whether every frame starts with a camera token.
+    /// Whether every frame has a camera token.
     pub camera: bool,
+    /// Where in its frame it stands.
+    pub camera_place: CameraPlace,
     /// Whether a newline vector follows it.
     pub camera_newline: bool,
 }
@@ -30,6 +32,7 @@ impl VisualLayout {
             columns: side,
             newline: config.newline,
             camera: config.has_camera_tokens(),
+            camera_place: config.camera_place,
             camera_newline: config.camera_newline && config.has_camera_tokens(),
         }
     }
@@ -41,7 +44,7 @@ impl VisualLayout {
             NewlineMode::Frame => self.rows * self.columns + 1,
             NewlineMode::OneToken | NewlineMode::NoToken => self.rows * self.columns,
         };
-        self.head_len() + patches
+        self.camera_len() + patches
     }
 
     /// Tokens of the whole video.
@@ -57,7 +60,7 @@ impl VisualLayout {
     /// Offset of a patch token inside the video.
     pub fn patch(&self, frame: usize, row: usize, column: usize) -> usize {
         let row_len = self.columns + usize::from(self.newline == NewlineMode::Grid);
-        frame * self.frame_len() + self.head_len() + row * row_len + column
+        frame * self.frame_len() + self.before_patches() + row * row_len + column
     }
 
     /// Offsets of all patch tokens, frame-major, then row-major.
@@ -74,11 +77,23 @@ impl VisualLayout {
     /// Offsets of the camera tokens, one per frame; empty without.
     pub fn cameras(&self) -> Vec<u32> {
         let frames = if self.camera { self.frames } else { 0 };
-        (0..frames).map(|frame| (frame * self.frame_len()) as u32).collect()
+        let inside = match self.camera_place {
+            CameraPlace::First => 0,
+            CameraPlace::Last => self.frame_len() - self.camera_len(),
+        };
+        (0..frames).map(|frame| (frame * self.frame_len() + inside) as u32).collect()
     }
 
-    fn head_len(&self) -> usize {
+    /// The camera token with its newline.
+    fn camera_len(&self) -> usize {
         usize::from(self.camera) + usize::from(self.camera_newline)
+    }
+
+    fn before_patches(&self) -> usize {
+        match self.camera_place {
+            CameraPlace::First => self.camera_len(),
+            CameraPlace::Last => 0,
+        }
     }
 }
 
@@ -153,11 +168,16 @@ mod tests {
             columns: 2,
             newline: NewlineMode::Grid,
             camera: true,
+            camera_place: CameraPlace::First,
             camera_newline: false,
         };
         assert_eq!(layout.cameras(), [0, 7]);
         assert_eq!(layout.patches(), [1, 2, 4, 5, 8, 9, 11, 12]);
         assert_eq!(layout.len(), 14);
+        let layout = VisualLayout { camera_place: CameraPlace::Last, camera_newline: true, ..layout };
+        assert_eq!(layout.cameras(), [6, 14]);
+        assert_eq!(layout.patches(), [0, 1, 3, 4, 8, 9, 11, 12]);
+        assert_eq!(layout.len(), 16);
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub struct TextTokenizer {
     pub orientation_id: u32,
     /// Generation ends at these.
     pub stop_ids: Vec<u32>,
+    /// Whether the file had no situation tokens, so that they got the next free ids.
+    pub lacked_situation_tokens: bool,
 }
 
 impl TextTokenizer {
@@ -109,6 +111,7 @@ impl TextTokenizer {
             .filter(|token| inner.token_to_id(token).is_none())
             .map(|token| AddedToken::from(token.to_owned(), true))
             .collect();
+        let lacked_situation_tokens = !missing.is_empty();
         inner.add_special_tokens(missing).map_err(|error| error.to_string())?;
         let largest = inner.get_vocab(true).into_values().max().unwrap_or(0);
         if largest as usize >= vocab_rows {
@@ -118,7 +121,7 @@ impl TextTokenizer {
         }
         let (position_id, orientation_id) =
             (marker(&inner, POSITION_TOKEN)?, marker(&inner, ORIENTATION_TOKEN)?);
-        Ok(Self { inner, position_id, orientation_id, stop_ids })
+        Ok(Self { inner, position_id, orientation_id, stop_ids, lacked_situation_tokens })
     }
 
     /// Writes `tokenizer.json`.

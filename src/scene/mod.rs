@@ -13,7 +13,7 @@ pub use camera_track::{CameraEstimate, CameraTrack};
 pub use layout::{Layout, LayoutToken};
 pub use object::{Category, ObjectId, SceneObject};
 pub use point_cloud::{CloudPoint, PointCloud};
-pub use token_targets::{pooled_cell, token_points, token_targets};
+pub use token_targets::{TargetRule, TargetStatistic, pooled_cell, token_points, token_targets};
 pub use truth_file::{SceneFileError, read_scene_truth};
 
 use crate::geometry::{AnchorFrame, Intrinsics, OrientedBox};

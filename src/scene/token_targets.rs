@@ -3,17 +3,44 @@
 //!
 //! A token's target is the per-axis median of the unprojected pixels of its grid
 //! cell; far, near and missing depths are left out, and a cell with too few
-//! usable pixels has no target.
+//! usable pixels has no target. The paper leaves that open: [`TargetRule`] says it
+//! in other ways.
 
 use glam::{Vec2, Vec3};
+use serde::{Deserialize, Serialize};
 
 use crate::geometry::{BevPoint, CameraPose, ImageSize, Intrinsics};
 
-/// Depths outside this range carry no target, metres.
-const USABLE_DEPTH: std::ops::Range<f32> = 0.1..10.0;
+/// How the usable pixels of a cell become one point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetStatistic {
+    /// The median along every axis.
+    #[default]
+    Median,
+    /// Their mean.
+    Mean,
+}
 
-/// Smallest share of usable pixels in a cell.
-const LEAST_USABLE_SHARE: f32 = 0.2;
+/// How the target of a token is made from the pixels of its cell (open).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TargetRule {
+    /// How pixels become one point (open: median).
+    pub statistic: TargetStatistic,
+    /// Nearest usable depth, metres (open: 0.1).
+    pub nearest: f32,
+    /// Depths from here on are not usable, metres (open: 10).
+    pub farthest: f32,
+    /// Smallest share of usable pixels in a cell (open: 0.2).
+    pub least_usable_share: f32,
+}
+
+impl Default for TargetRule {
+    fn default() -> Self {
+        Self { statistic: TargetStatistic::Median, nearest: 0.1, farthest: 10.0, least_usable_share: 0.2 }
+    }
+}
 
 /// Bev position of every cell of the pooled token grid, row-major; `None` where
 /// less than a fifth of the pixels has a usable depth.
@@ -43,36 +70,53 @@ pub fn token_points(
     pose_in_anchor: &CameraPose,
     grid: (usize, usize),
 ) -> Vec<Option<Vec3>> {
-    let (rows, columns) = grid;
-    let camera = intrinsics.resized(size);
-    let (width, height) = (size.width as usize, size.height as usize);
-    let mut points = Vec::with_capacity(rows * columns);
-    let mut axes: [Vec<f32>; 3] = std::array::from_fn(|_| Vec::new());
-    for row in 0..rows {
-        for column in 0..columns {
-            axes.iter_mut().for_each(Vec::clear);
-            let (us, vs) = (cell(column, columns, width), cell(row, rows, height));
-            let pixels = us.len() * vs.len();
-            for v in vs {
-                for u in us.clone() {
-                    let Some(&metres) = depth.get(v * width + u) else { continue };
-                    if !USABLE_DEPTH.contains(&metres) {
-                        continue;
+    TargetRule::default().points(depth, size, intrinsics, pose_in_anchor, grid)
+}
+
+impl TargetRule {
+    /// Anchor-space point of every cell, row-major; arguments as for [`token_targets`].
+    pub fn points(
+        &self,
+        depth: &[f32],
+        size: ImageSize,
+        intrinsics: &Intrinsics,
+        pose_in_anchor: &CameraPose,
+        grid: (usize, usize),
+    ) -> Vec<Option<Vec3>> {
+        let (rows, columns) = grid;
+        let camera = intrinsics.resized(size);
+        let (width, height) = (size.width as usize, size.height as usize);
+        let mut points = Vec::with_capacity(rows * columns);
+        let mut axes: [Vec<f32>; 3] = std::array::from_fn(|_| Vec::new());
+        for row in 0..rows {
+            for column in 0..columns {
+                axes.iter_mut().for_each(Vec::clear);
+                let (us, vs) = (cell(column, columns, width), cell(row, rows, height));
+                let pixels = us.len() * vs.len();
+                for v in vs {
+                    for u in us.clone() {
+                        let Some(&metres) = depth.get(v * width + u) else { continue };
+                        if !(self.nearest..self.farthest).contains(&metres) {
+                            continue;
+                        }
+                        let uv = Vec2::new(u as f32 + 0.5, v as f32 + 0.5);
+                        let point = pose_in_anchor.world_from_camera(camera.unproject(uv, metres));
+                        axes.iter_mut().zip(point.to_array()).for_each(|(axis, value)| axis.push(value));
                     }
-                    let uv = Vec2::new(u as f32 + 0.5, v as f32 + 0.5);
-                    let point = pose_in_anchor.world_from_camera(camera.unproject(uv, metres));
-                    axes.iter_mut().zip(point.to_array()).for_each(|(axis, value)| axis.push(value));
                 }
+                let enough = pixels > 0 && axes[0].len() as f32 >= self.least_usable_share * pixels as f32;
+                let [x, y, z] = axes.each_mut().map(|axis| match self.statistic {
+                    TargetStatistic::Median => median(axis),
+                    TargetStatistic::Mean => mean(axis),
+                });
+                points.push(match (enough, x, y, z) {
+                    (true, Some(x), Some(y), Some(z)) => Some(Vec3::new(x, y, z)),
+                    _ => None,
+                });
             }
-            let enough = pixels > 0 && axes[0].len() as f32 >= LEAST_USABLE_SHARE * pixels as f32;
-            let [x, y, z] = axes.each_mut().map(|axis| median(axis));
-            points.push(match (enough, x, y, z) {
-                (true, Some(x), Some(y), Some(z)) => Some(Vec3::new(x, y, z)),
-                _ => None,
-            });
         }
+        points
     }
-    points
 }
 
 /// The cell of a `pooled` x `pooled` grid over cell `index` of a `side` x `side` grid.
@@ -84,6 +128,11 @@ pub fn pooled_cell(index: usize, side: usize, pooled: usize) -> usize {
 /// Pixels of one axis that belong to cell `index` of `cells`.
 fn cell(index: usize, cells: usize, pixels: usize) -> std::ops::Range<usize> {
     (index * pixels).div_ceil(cells)..((index + 1) * pixels).div_ceil(cells)
+}
+
+/// `None` when empty.
+fn mean(values: &[f32]) -> Option<f32> {
+    (!values.is_empty()).then(|| values.iter().sum::<f32>() / values.len() as f32)
 }
 
 /// Middle value, the mean of both for an even count; `None` when empty.
@@ -161,6 +210,21 @@ mod tests {
         let depth: Vec<f32> = (0..256).map(|i| if i % 4 == 0 { 9.0 } else { 2.0 }).collect();
         let target = token_targets(&depth, size, &camera(), &level(), (1, 1))[0].unwrap();
         assert!((target.y - 2.0).abs() < 1e-4);
+    }
+
+    #[test]
+    fn another_rule_gives_other_targets() {
+        let size = ImageSize::new(16, 16);
+        let depth: Vec<f32> = (0..256).map(|i| if i % 4 == 0 { 9.0 } else { 2.0 }).collect();
+        let ahead = |rule: TargetRule| {
+            let points = rule.points(&depth, size, &camera(), &level(), (1, 1));
+            points[0].map(|point| point.y)
+        };
+        let mean = TargetRule { statistic: TargetStatistic::Mean, ..TargetRule::default() };
+        assert!((ahead(mean).unwrap() - 3.75).abs() < 1e-4);
+        assert!((ahead(TargetRule { farthest: 5.0, ..mean }).unwrap() - 2.0).abs() < 1e-4);
+        assert!((ahead(TargetRule { nearest: 5.0, ..mean }).unwrap() - 9.0).abs() < 1e-4);
+        assert_eq!(ahead(TargetRule { nearest: 5.0, least_usable_share: 0.3, ..mean }), None);
     }
 
     #[test]

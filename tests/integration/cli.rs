@@ -123,6 +123,27 @@ fn inspect_tells_about_a_checkpoint() {
 }
 
 #[test]
+fn inspect_shows_what_the_paper_leaves_open() {
+    let workshop = Workshop::new();
+    let bins = |formula: &str| format!("choice      heading bins: centred at {formula} (config.json)");
+    let text = workshop.run(&["inspect", "model"]).success();
+    assert!(text.contains(&bins("-180° + (b + ½)·10°")), "{text}");
+    assert!(text.contains("choice      ids of the situation tokens: <Pos> "), "{text}");
+
+    let path = workshop.path("model/config.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config["heads"]["bin_centers"] = "whole".into();
+    config["heads"].as_object_mut().unwrap().remove("activation");
+    std::fs::write(&path, config.to_string()).unwrap();
+    let text = workshop.run(&["inspect", "model"]).success();
+    assert!(text.contains(&bins("-180° + b·10°")), "{text}");
+    assert!(text.contains("choice      activation of f_pos and f_ori: exact GELU (default)"), "{text}");
+    let json: Value = serde_json::from_str(&workshop.run(&["inspect", "model", "--json"]).success()).unwrap();
+    let choices = json["choices"].as_array().unwrap();
+    assert!(choices.iter().any(|choice| choice["origin"] == "config" && choice["name"] == "heading bins"));
+}
+
+#[test]
 fn bench_ask_measures_the_saving() {
     let workshop = Workshop::new();
     let json: Value =

@@ -428,6 +428,9 @@ fn checkpoints_under_other_published_names_load() {
         }));
     });
     Loc3rModel::load(folder.path(), &DEVICE).unwrap();
+    let choices = loc3r::model::choices::of(folder.path()).unwrap();
+    let names = choices.iter().find(|choice| choice.name == "names of Loc3R's layers").unwrap();
+    assert!(names.value.contains("position.0.weight as model.f_pos.0.weight"), "{names}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use loc3r::model::checkpoint::{self, Checkpoint};
-use loc3r::model::config::{CameraEncoderConfig, ModelConfig};
+use loc3r::model::config::{CameraEncoderConfig, ModelConfig, NewlineMode, PromptConfig, Qwen2Config};
 use loc3r::model::convert::convert;
 use loc3r::model::cut3r::{Cut3rConfig, DptConfig, HeadKind};
 use loc3r::model::{Loc3rModel, Network, SeededVariables, TextTokenizer};
@@ -160,4 +160,129 @@ fn numbers_that_are_none_stop_the_conversion_and_leave_nothing_that_loads() {
     let message = convert(folder.path(), &to, None, &mut |_, _| ()).unwrap_err().to_string();
     assert!(message.contains("pose_token") && message.contains("NaN"), "{message}");
     assert!(!to.join("model.safetensors").exists());
+}
+
+/// What transformers would write for the tiny model without a camera encoder.
+fn transformers_config() -> serde_json::Value {
+    let ModelConfig { language, vision, num_frames, .. } = ModelConfig::tiny();
+    serde_json::json!({
+        "architectures": ["LlavaOnevisionForConditionalGeneration"],
+        "model_type": "llava_onevision",
+        "projector_hidden_act": "gelu",
+        "vision_feature_layer": -1,
+        "vision_feature_select_strategy": "full",
+        "text_config": {
+            "model_type": "qwen2",
+            "hidden_size": language.hidden_size,
+            "intermediate_size": language.intermediate_size,
+            "num_attention_heads": language.num_attention_heads,
+            "num_hidden_layers": language.num_hidden_layers,
+            "num_key_value_heads": language.num_key_value_heads,
+            "max_position_embeddings": language.max_position_embeddings,
+            "rope_theta": language.rope_theta,
+            "vocab_size": 100,
+        },
+        "vision_config": {
+            "model_type": "siglip_vision_model",
+            "hidden_size": vision.hidden_size,
+            "image_size": vision.image_size,
+            "intermediate_size": vision.intermediate_size,
+            "num_attention_heads": vision.num_attention_heads,
+            "num_hidden_layers": vision.num_hidden_layers,
+            "patch_size": vision.patch_size,
+        },
+        "loc3r": {"camera": {"kind": "none"}, "camera_token_dim": 0, "num_frames": num_frames},
+    })
+}
+
+/// The configuration that it means.
+fn transformers_meaning(tied: bool) -> ModelConfig {
+    let tiny = ModelConfig::tiny();
+    let mut config = ModelConfig {
+        name: "llava-onevision".to_owned(),
+        newline: NewlineMode::OneToken,
+        language: Qwen2Config { tie_word_embeddings: tied, ..tiny.language.clone() },
+        prompt: PromptConfig::published(),
+        ..tiny
+    };
+    // Read off the tensors.
+    config.heads.hidden_size = Some(config.language.hidden_size);
+    config
+}
+
+/// Writes a folder of transformers; `prefix` stands before all names of its parts.
+fn write_transformers(folder: &Path, tied: bool, prefix: &str) {
+    let config = transformers_meaning(tied);
+    let variables = SeededVariables::new(3);
+    Network::new(&config, &variables.builder(DType::F32, &DEVICE)).unwrap();
+    let renamed = |name: &str| {
+        let part = |part: &str| format!("{prefix}{part}");
+        let (language, output) = match prefix {
+            "" => ("language_model.model.", "language_model.lm_head."),
+            _ => ("model.language_model.", "lm_head."),
+        };
+        for (ours, theirs) in [
+            ("model.vision_tower.vision_tower.", part("vision_tower.")),
+            ("model.mm_projector.0.", part("multi_modal_projector.linear_1.")),
+            ("model.mm_projector.2.", part("multi_modal_projector.linear_2.")),
+            ("model.image_newline", part("image_newline")),
+            ("model.f_", "model.f_".to_owned()),
+            ("lm_head.", output.to_owned()),
+            ("model.", language.to_owned()),
+        ] {
+            if let Some(rest) = name.strip_prefix(ours) {
+                return format!("{theirs}{rest}");
+            }
+        }
+        name.to_owned()
+    };
+    let tensors: HashMap<String, Tensor> = crate::checkpoints::tensors_of(&variables)
+        .into_iter()
+        .map(|(name, tensor)| (renamed(&name), tensor))
+        .collect();
+    candle_core::safetensors::save(&tensors, folder.join("model.safetensors")).unwrap();
+    std::fs::write(folder.join("config.json"), transformers_config().to_string()).unwrap();
+    let tokenizer = TextTokenizer::train(std::iter::once("the sofa".to_owned()), 300).unwrap();
+    tokenizer.save(&folder.join("tokenizer.json")).unwrap();
+}
+
+#[test]
+fn a_folder_of_transformers_loads_as_it_is_tied_or_not() {
+    for (tied, prefix) in [(true, ""), (false, ""), (true, "model."), (false, "model.")] {
+        let folder = tempfile::tempdir().unwrap();
+        write_transformers(folder.path(), tied, prefix);
+        let loaded = Checkpoint::load(folder.path(), DType::F32, &DEVICE).unwrap();
+        assert_eq!(loaded.config, transformers_meaning(tied), "tied {tied}, {prefix:?}");
+        let report = loaded.report;
+        assert_eq!(report.used.iter().any(|name| name == "lm_head.weight"), !tied);
+        assert!(report.ignored.is_empty() && report.unexpected.is_empty(), "{report:?}");
+    }
+}
+
+#[test]
+fn choices_of_a_published_folder_say_where_they_come_from() {
+    let folder = tempfile::tempdir().unwrap();
+    write_transformers(folder.path(), true, "");
+    let shown = || {
+        let choices = loc3r::model::choices::of(folder.path()).unwrap();
+        choices.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let has =
+        |lines: &[String], line: &str| assert!(lines.iter().any(|found| found == line), "{line}: {lines:#?}");
+    let lines = shown();
+    has(&lines, "newlines: one behind the video (config.json)");
+    has(&lines, "heading bins: centred at -180° + (b + ½)·10° (default)");
+    has(&lines, "hidden width of f_pos and f_ori: 32 (weights)");
+    has(&lines, "names of Loc3R's layers: by name (weights)");
+    has(&lines, "gravity: there is no camera encoder (config.json)");
+
+    let mut json = transformers_config();
+    json["loc3r"]["heads"] = serde_json::json!({"bin_centers": "whole"});
+    std::fs::write(folder.path().join("config.json"), json.to_string()).unwrap();
+    has(&shown(), "heading bins: centred at -180° + b·10° (config.json)");
+
+    json["loc3r"]["heads"] = serde_json::json!({"bin_centres": "whole"});
+    std::fs::write(folder.path().join("config.json"), json.to_string()).unwrap();
+    let message = Loc3rModel::load(folder.path(), &DEVICE).unwrap_err().to_string();
+    assert!(message.contains("config.json") && message.contains("bin_centres"), "{message}");
 }

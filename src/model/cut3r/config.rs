@@ -13,6 +13,37 @@ pub enum RopeDtype {
     F16,
 }
 
+/// How the square input is made from the vision tower's pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InputResize {
+    /// Bilinear, half-pixel centres, no antialiasing (VLM-3R).
+    #[default]
+    Bilinear,
+    /// Bilinear, corners on corners (`align_corners` of PyTorch).
+    BilinearCorners,
+}
+
+/// What the whole network computes in. There is one way so far: sixteen bits round poses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32 bits, whatever the rest of the model is kept in.
+    #[default]
+    F32,
+}
+
+/// Which way is up, where no poses are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gravity {
+    /// The mean image-up direction of all frames: hand-held video is level on average.
+    #[default]
+    MeanCameraUp,
+    /// The image-up direction of the first frame.
+    FirstCameraUp,
+}
+
 /// Sizes of the DPT heads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,6 +100,15 @@ pub struct Cut3rConfig {
     pub heads: Option<HeadKind>,
     /// Side of the square input made from the vision tower's pixels.
     pub image_size: usize,
+    /// How that input is made (open: bilinear).
+    #[serde(default)]
+    pub resize: InputResize,
+    /// What the network computes in (open: f32).
+    #[serde(default)]
+    pub precision: Precision,
+    /// Which way is up (open: the mean of the cameras).
+    #[serde(default)]
+    pub gravity: Gravity,
 }
 
 impl Cut3rConfig {
@@ -94,6 +134,45 @@ impl Cut3rConfig {
                 layer_dims: [96, 192, 384, 768],
             })),
             image_size: 432,
+            resize: InputResize::Bilinear,
+            precision: Precision::F32,
+            gravity: Gravity::MeanCameraUp,
         }
+    }
+
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// One sentence naming the field.
+    pub fn validate(&self) -> Result<(), String> {
+        let divides = |heads: usize, width: usize| heads > 0 && width > 0 && width.is_multiple_of(heads);
+        let rules = [
+            (divides(self.enc_num_heads, self.enc_embed_dim), "enc_num_heads must divide enc_embed_dim"),
+            (divides(self.dec_num_heads, self.dec_embed_dim), "dec_num_heads must divide dec_embed_dim"),
+            (
+                divides(self.state_dec_num_heads, self.dec_embed_dim),
+                "state_dec_num_heads must divide dec_embed_dim",
+            ),
+            (divides(self.patch_size, self.image_size), "image_size must be a multiple of patch_size"),
+            (self.image_size <= 4096, "image_size must be at most 4096"),
+        ];
+        match rules.iter().find(|(holds, _)| !holds) {
+            None => Ok(()),
+            Some((_, rule)) => Err(format!("camera: {rule}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn impossible_sizes_are_named() {
+        assert_eq!(Cut3rConfig::published().validate(), Ok(()));
+        let uneven = Cut3rConfig { image_size: 433, ..Cut3rConfig::published() };
+        assert!(uneven.validate().unwrap_err().contains("image_size"));
+        let headless = Cut3rConfig { state_dec_num_heads: 0, ..Cut3rConfig::published() };
+        assert!(headless.validate().unwrap_err().contains("state_dec_num_heads"));
     }
 }

@@ -5,7 +5,9 @@ use candle_core::{DType, Result, Tensor};
 use candle_nn::VarBuilder;
 use glam::{Mat3, Quat, Vec2, Vec3};
 
-use super::{Carry, Cut3r, Cut3rConfig, EncodedFrame, FrameHeads, camera_from_encoding};
+use super::{
+    Carry, Cut3r, Cut3rConfig, EncodedFrame, FrameHeads, Gravity, InputResize, camera_from_encoding,
+};
 use crate::geometry::{AnchorFrame, CameraPose, Intrinsics};
 use crate::model::camera::{
     ASSUMED_CAMERA_HEIGHT, ASSUMED_FOV, CameraEncoder, CameraInput, CameraOutput, CameraProgress, CameraStep,
@@ -41,14 +43,15 @@ struct FrameGeometry {
 impl CameraEncoder for Cut3r {
     fn encode(&self, input: &CameraInput<'_>, progress: CameraProgress<'_>) -> Result<Option<CameraOutput>> {
         let count = input.frames.len();
-        let side = self.config().image_size;
-        let pixels = input.pixels.to_dtype(DType::F32)?.upsample_bilinear2d(side, side, false)?;
+        let Cut3rConfig { image_size: side, resize, gravity, .. } = *self.config();
+        let corners = resize == InputResize::BilinearCorners;
+        let pixels = input.pixels.to_dtype(DType::F32)?.upsample_bilinear2d(side, side, corners)?;
         let mut recurrence = self.start(1)?;
         let (mut tokens, mut frames) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for first in (0..count).step_by(ENCODER_BATCH) {
             let batch = Self::encode(self, &pixels.narrow(0, first, ENCODER_BATCH.min(count - first))?)?;
             for i in first..(first + ENCODER_BATCH).min(count) {
-                let poses = anchored_poses(&frames);
+                let poses = anchored_poses(&frames, gravity);
                 let step =
                     CameraStep { done: i, total: count, poses: &poses, intrinsics: lens(&frames, input) };
                 if !progress(step) {
@@ -64,7 +67,7 @@ impl CameraEncoder for Cut3r {
             }
         }
         let tokens = Tensor::cat(&tokens, 0)?.to_dtype(input.features.dtype())?;
-        Ok(Some(anchored(tokens, &frames, input)))
+        Ok(Some(anchored(tokens, &frames, input, gravity)))
     }
 }
 
@@ -97,8 +100,13 @@ fn frame_geometry(heads: &FrameHeads, image: &Tensor) -> Result<FrameGeometry> {
 }
 
 /// Turns everything upright and puts it into the anchor space.
-fn anchored(tokens: Tensor, frames: &[FrameGeometry], input: &CameraInput<'_>) -> CameraOutput {
-    let poses = anchored_poses(frames);
+fn anchored(
+    tokens: Tensor,
+    frames: &[FrameGeometry],
+    input: &CameraInput<'_>,
+    gravity: Gravity,
+) -> CameraOutput {
+    let poses = anchored_poses(frames, gravity);
     let mut points = Vec::new();
     for ((frame, pose), &index) in frames.iter().zip(&poses).zip(input.frames) {
         points.extend(frame.own_points.iter().zip(&frame.colors).map(|(&(point, confidence), &color)| {
@@ -117,8 +125,8 @@ fn anchored(tokens: Tensor, frames: &[FrameGeometry], input: &CameraInput<'_>) -
 }
 
 /// Camera-to-anchor poses, upright.
-fn anchored_poses(frames: &[FrameGeometry]) -> Vec<CameraPose> {
-    let upright = upright_rotation(frames);
+fn anchored_poses(frames: &[FrameGeometry], gravity: Gravity) -> Vec<CameraPose> {
+    let upright = upright_rotation(frames, gravity);
     let turned = |pose: &CameraPose| CameraPose {
         position: upright * pose.position,
         rotation: (upright * pose.rotation).normalize(),
@@ -128,9 +136,13 @@ fn anchored_poses(frames: &[FrameGeometry]) -> Vec<CameraPose> {
     frames.iter().map(|frame| anchor.anchor_pose(&turned(&frame.pose))).collect()
 }
 
-/// Rotation that makes the mean image-up direction +z: hand-held video is level on average.
-fn upright_rotation(frames: &[FrameGeometry]) -> Quat {
-    let up: Vec3 = frames.iter().map(|frame| -frame.pose.down()).sum();
+/// Rotation that makes the up direction +z.
+fn upright_rotation(frames: &[FrameGeometry], gravity: Gravity) -> Quat {
+    let asked = match gravity {
+        Gravity::MeanCameraUp => frames.len(),
+        Gravity::FirstCameraUp => 1,
+    };
+    let up: Vec3 = frames.iter().take(asked).map(|frame| -frame.pose.down()).sum();
     match up.try_normalize() {
         Some(up) => Quat::from_rotation_arc(up, Vec3::Z),
         // The first camera is level when nothing is known.
@@ -186,7 +198,7 @@ mod tests {
             frames: &[FrameIndex(0), FrameIndex(7)],
             sampled: &[0, 1],
         };
-        let output = anchored(empty.clone(), &frames, &input);
+        let output = anchored(empty.clone(), &frames, &input, Gravity::MeanCameraUp);
         assert!(output.poses[0].position.length() < 1e-5);
         assert!((output.poses[0].heading().degrees() - 90.0).abs() < 1e-2);
         assert!(output.poses[1].position.distance(Vec3::X) < 1e-5);
@@ -194,5 +206,21 @@ mod tests {
         assert!((output.intrinsics.focal.x - 512.0).abs() < 0.1);
         assert_eq!(output.points[100].frame, FrameIndex(7));
         assert!(output.points[100].position.distance(Vec3::new(1.0, 3.0, -1.4)) < 1e-4);
+    }
+    #[test]
+    fn up_is_what_the_configuration_says() {
+        // The second camera is rolled by 40° about its viewing direction.
+        let rolled = CameraPose { position: Vec3::ZERO, rotation: Quat::from_rotation_z(40f32.to_radians()) };
+        let frames = [frame(CameraPose::IDENTITY), frame(rolled)];
+        let tilts = |gravity| {
+            let poses = anchored_poses(&frames, gravity);
+            [0, 1].map(|camera| (-poses[camera].down()).angle_between(Vec3::Z).to_degrees())
+        };
+        let near = |found: [f32; 2], wanted: [f32; 2]| {
+            found.iter().zip(wanted).all(|(found, wanted)| (found - wanted).abs() < 0.1)
+        };
+        let (mean, first) = (tilts(Gravity::MeanCameraUp), tilts(Gravity::FirstCameraUp));
+        assert!(near(mean, [20.0, 20.0]), "{mean:?}");
+        assert!(near(first, [0.0, 40.0]), "{first:?}");
     }
 }

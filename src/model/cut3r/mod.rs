@@ -20,7 +20,7 @@ use candle_core::{D, Result, Tensor};
 use candle_nn::{Conv2d, Conv2dConfig, Linear, Module as _, VarBuilder};
 
 use blocks::{Block, DecoderBlock, Norm, Rope2d, RopePrecision};
-pub use config::{Cut3rConfig, DptConfig, HeadKind, RopeDtype};
+pub use config::{Cut3rConfig, DptConfig, Gravity, HeadKind, InputResize, Precision, RopeDtype};
 pub use encoder::build;
 use heads::Heads;
 pub use heads::{DenseOutput, FrameHeads};
