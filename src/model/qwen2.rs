@@ -386,6 +386,25 @@ mod tests {
         assert!(difference > 1.2, "{difference}");
     }
 
+    /// bf16 has no 257: positions kept in it would make these rows those of 256.
+    #[test]
+    fn position_257_is_not_256_in_bf16() {
+        let config = ModelConfig::tiny().language;
+        let queries = |dtype: DType, position: u32| {
+            let root = SeededVariables::new(1).builder(dtype, &Device::Cpu);
+            let decoder = Qwen2::new(&config, &root.pp("model"), &root).unwrap();
+            let rows = decoder.embed(&Tensor::new(&[3u32, 4, 5, 6], &Device::Cpu).unwrap()).unwrap();
+            assert_eq!(rows.dtype(), dtype);
+            decoder.queries(0, &rows, &[position; 4]).unwrap().to_dtype(DType::F32).unwrap()
+        };
+        let length =
+            |x: &Tensor| x.sqr().unwrap().sum_all().unwrap().sqrt().unwrap().to_scalar::<f32>().unwrap();
+        let exact = queries(DType::F32, 257);
+        let apart = |other: &Tensor| length(&(other - &exact).unwrap()) / length(&exact);
+        let (same, before) = (apart(&queries(DType::BF16, 257)), apart(&queries(DType::BF16, 256)));
+        assert!(same < 0.02 && before > 0.1, "{same} {before}");
+    }
+
     /// A row that comes first sees itself alone.
     #[test]
     fn heads_that_look_at_one_row_give_what_attention_to_it_gives() {
