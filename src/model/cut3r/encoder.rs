@@ -5,7 +5,7 @@ use candle_core::{DType, Result, Tensor};
 use candle_nn::VarBuilder;
 use glam::{Mat3, Quat, Vec2, Vec3};
 
-use super::{Carry, Cut3r, Cut3rConfig, EncodedFrame, FrameHeads, camera_from_encoding};
+use super::{Carry, Cut3r, Cut3rConfig, EncodedFrame, OwnView, camera_from_encoding};
 use crate::geometry::{AnchorFrame, CameraPose, Intrinsics};
 use crate::model::camera::{
     ASSUMED_CAMERA_HEIGHT, ASSUMED_FOV, CameraEncoder, CameraInput, CameraOutput, CameraProgress, CameraStep,
@@ -56,10 +56,10 @@ impl CameraEncoder for Cut3r {
                 }
                 let frame = EncodedFrame { tokens: batch.tokens.narrow(0, i - first, 1)?, grid: batch.grid };
                 let decoded = self.step(&frame, &mut recurrence, Carry::Update)?;
-                let Some(heads) = self.heads(&frame, &decoded)? else {
+                let Some(view) = self.own_view(&frame, &decoded)? else {
                     candle_core::bail!("CUT3R was built without heads");
                 };
-                frames.push(frame_geometry(&heads, &pixels.get(i)?)?);
+                frames.push(frame_geometry(&view, &pixels.get(i)?)?);
                 tokens.push(decoded.camera_token);
             }
         }
@@ -68,14 +68,14 @@ impl CameraEncoder for Cut3r {
     }
 }
 
-fn frame_geometry(heads: &FrameHeads, image: &Tensor) -> Result<FrameGeometry> {
-    let encoding: Vec<f32> = heads.camera_pose.flatten_all()?.to_vec1()?;
+fn frame_geometry(view: &OwnView, image: &Tensor) -> Result<FrameGeometry> {
+    let encoding: Vec<f32> = view.camera_pose.flatten_all()?.to_vec1()?;
     let encoding: [f32; 7] = encoding.try_into().map_err(|_wrong_length| {
         candle_core::Error::Msg("a pose encoding has seven numbers".to_owned()).bt()
     })?;
     let pose = CameraPose::from_matrix(camera_from_encoding(encoding)).unwrap_or(CameraPose::IDENTITY);
-    let points = heads.own.points.squeeze(0)?.to_vec3::<f32>()?;
-    let confidence = heads.own.confidence.squeeze(0)?.to_vec2::<f32>()?;
+    let points = view.points.points.squeeze(0)?.to_vec3::<f32>()?;
+    let confidence = view.points.confidence.squeeze(0)?.to_vec2::<f32>()?;
     let (height, width) = (points.len(), points.first().map_or(0, Vec::len));
     let side = POINTS_PER_SIDE.min(height).min(width).max(1);
     let pick = |cell: usize, length: usize| (cell * (length / side)) + length / side / 2;
