@@ -195,6 +195,20 @@ impl Qwen2 {
         cache: &mut KvCache,
         options: PassOptions<'_>,
     ) -> Result<HiddenStates> {
+        self.forward_told(embeds, cache, options, &mut |_| Ok(()))
+    }
+
+    /// Like [`Self::forward_with`]; before every layer `told` hears how many are done.
+    ///
+    /// # Errors
+    /// Those of `told` end the pass: the cache is of no use then.
+    pub fn forward_told<E: From<candle_core::Error>>(
+        &self,
+        embeds: &Tensor,
+        cache: &mut KvCache,
+        options: PassOptions<'_>,
+        told: &mut dyn FnMut(usize) -> std::result::Result<(), E>,
+    ) -> std::result::Result<HiddenStates, E> {
         let (_, rows, _) = embeds.dims3()?;
         let offset = cache.len();
         let length = options.continuations.unwrap_or(rows).max(1);
@@ -207,6 +221,7 @@ impl Qwen2 {
         let mut x = embeds.clone();
         let mut tapped = Vec::with_capacity(options.taps.len());
         for (index, layer) in self.layers.iter().enumerate() {
+            told(index)?;
             if index <= options.learned_from && options.learned_from > 0 {
                 x = x.detach();
             }

@@ -275,7 +275,7 @@ mod tests {
                 orientation: OrientationHistogram(vec![1.0 / 36.0; 36]),
                 concentration: 0.0,
             };
-            let mut flow = observe(ReplyStep::Prefilled);
+            let mut flow = observe(ReplyStep::Prefill { done: 7, total: 7 });
             if flow.is_continue() {
                 flow = observe(ReplyStep::Situation(&estimate));
             }

@@ -350,7 +350,7 @@ impl Job<'_> {
         let mut finite = true;
         let mut pieces = 0;
         let reply = engine.ask(&query, &mut |step| match step {
-            ReplyStep::Prefilled => self.step(Stage::Prefill, 1, 1),
+            ReplyStep::Prefill { done, total } => self.step(Stage::Prefill, done, total),
             ReplyStep::Situation(estimate) => {
                 finite = is_finite_estimate(estimate);
                 if !finite {

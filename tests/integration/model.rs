@@ -132,7 +132,7 @@ fn a_clip_becomes_a_layout_and_an_answer() {
     let reply = model
         .ask(&video, &query(Some("I am on the sofa"), "What is on my left?"), &mut |step| {
             match step {
-                ReplyStep::Prefilled => assert!(situation.is_none()),
+                ReplyStep::Prefill { .. } => assert!(situation.is_none()),
                 ReplyStep::Situation(estimate) => situation = Some(estimate.clone()),
                 ReplyStep::Piece(piece) => streamed.push_str(piece),
             }
