@@ -8,9 +8,7 @@ use std::time::Instant;
 
 use candle_core::{D, DType, Device, Tensor};
 
-use super::camera::{
-    ASSUMED_CAMERA_HEIGHT, ASSUMED_FOV, CameraEncoder, CameraInput, CameraOutput, CameraStep,
-};
+use super::camera::{ASSUMED_CAMERA_HEIGHT, CameraEncoder, CameraInput, SampledVideo, estimates, told};
 use super::config::ModelConfig;
 use super::exchange::{Clip, Query, Reply, ReplyStep, VideoStep};
 use super::generation::generate;
@@ -28,7 +26,7 @@ use super::sequence::{TokenSequence, VisualLayout};
 use super::tokenizer::TextTokenizer;
 use super::watched::{self, Watched};
 use super::{ModelError, Network, camera, checkpoint};
-use crate::geometry::{CameraPose, ImageSize, Intrinsics, Orientation};
+use crate::geometry::ImageSize;
 use crate::qa::SituationEstimate;
 use crate::scene::{CameraEstimate, Layout, PointCloud};
 use crate::video::{Frame, FrameIndex, FrameSpacing, VideoInfo};
@@ -216,12 +214,13 @@ impl Loc3rModel {
         let mut watched = Watched::of(&clip.info);
         let frames = watched::in_order(clip);
         let total = frames.len();
+        let sampled: Vec<FrameIndex> = clip.frames.iter().map(|frame| frame.index).collect();
         for frame in frames {
             if self.watch(&mut watched, frame.clone())? {
                 proceed(observer(VideoStep::Vision { done: watched.seen(), total }))?;
+                self.follow(&mut watched, &sampled, observer)?;
             }
         }
-        let sampled: Vec<FrameIndex> = clip.frames.iter().map(|frame| frame.index).collect();
         self.perceive_watched(watched, &sampled, observer)
     }
 
@@ -236,6 +235,27 @@ impl Loc3rModel {
             self.look(watched)?;
         }
         Ok(enough)
+    }
+
+    /// Lets a camera encoder that takes frames one after the other go on through those of the F
+    /// `sampled` ones that the vision tower has seen. Others wait for all frames.
+    ///
+    /// # Errors
+    /// [`ModelError::Cancelled`] when `observer` breaks.
+    pub fn follow(
+        &self,
+        watched: &mut Watched,
+        sampled: &[FrameIndex],
+        observer: &mut dyn FnMut(VideoStep<'_>) -> ControlFlow<()>,
+    ) -> Result<(), ModelError> {
+        let Some(encoder) = &self.camera else { return Ok(()) };
+        if !watched.has_camera() {
+            let frame_size = watched.info().size;
+            let video = SampledVideo { frames: sampled.to_vec(), frame_size, dtype: self.dtype };
+            watched.set_camera(encoder.begin(video)?);
+        }
+        let go_on = watched.follow(sampled, &mut told(sampled, observer))?;
+        if go_on { Ok(()) } else { Err(ModelError::Cancelled) }
     }
 
     /// What the model sees of the `sampled` ones among the frames that it watched: row-major
@@ -260,7 +280,9 @@ impl Loc3rModel {
     ) -> Result<Perception, ModelError> {
         let sight_rgb = self.sight(&mut watched, sampled)?;
         proceed(observer(VideoStep::Vision { done: watched.seen(), total: watched.seen() }))?;
+        self.follow(&mut watched, sampled, observer)?;
         let frame_size = watched.info().size;
+        let pass = watched.take_camera();
         let followed = watched.followed(sampled)?;
         let input = CameraInput {
             features: &followed.features,
@@ -270,7 +292,12 @@ impl Loc3rModel {
             frames: sampled,
             sampled: &followed.sampled,
         };
-        let camera = self.run_camera(&input, observer)?;
+        let mut steps = told(sampled, observer);
+        let camera = match (pass, &self.camera) {
+            (Some(pass), _) => Some(pass.finish(&mut steps)?.ok_or(ModelError::Cancelled)?),
+            (None, Some(encoder)) => Some(encoder.encode(&input, &mut steps)?.ok_or(ModelError::Cancelled)?),
+            (None, None) => None,
+        };
         let seen: Vec<u32> = followed.sampled.iter().map(|&at| at as u32).collect();
         let features =
             followed.features.index_select(&Tensor::from_vec(seen, sampled.len(), &self.device)?, 0)?;
@@ -419,23 +446,6 @@ impl Loc3rModel {
         })
     }
 
-    fn run_camera(
-        &self,
-        input: &CameraInput<'_>,
-        observer: &mut dyn FnMut(VideoStep<'_>) -> ControlFlow<()>,
-    ) -> Result<Option<CameraOutput>, ModelError> {
-        let Some(encoder) = &self.camera else { return Ok(None) };
-        let mut known = Vec::new();
-        let mut progress = |step: CameraStep<'_>| {
-            if step.poses.len() != known.len() {
-                known = located(input.frames, step.poses, step.intrinsics);
-            }
-            let CameraStep { done, total, .. } = step;
-            observer(VideoStep::Camera { done, total, so_far: &known }).is_continue()
-        };
-        encoder.encode(input, &mut progress)?.ok_or(ModelError::Cancelled).map(Some)
-    }
-
     /// Codes (1, F, n, c) of the points of the vision tokens: the given ones, else the
     /// means of what the camera encoder found; `None` for a model without a cue.
     fn geometry_cue(
@@ -547,22 +557,6 @@ fn proceed(flow: ControlFlow<()>) -> Result<(), ModelError> {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(ModelError::Cancelled),
     }
-}
-
-/// Without a camera encoder every camera stands at the anchor and looks forward.
-fn estimates(frames: &[FrameIndex], camera: Option<&CameraOutput>, size: ImageSize) -> Vec<CameraEstimate> {
-    if let Some(camera) = camera {
-        return located(frames, &camera.poses, camera.intrinsics);
-    }
-    let pose = CameraPose::looking(glam::Vec3::ZERO, Orientation::FORWARD, 0.0, 0.0);
-    let intrinsics = Intrinsics::from_horizontal_fov(size, ASSUMED_FOV);
-    located(frames, &vec![pose; frames.len()], intrinsics)
-}
-
-/// Frames with their poses, as far as there are any.
-fn located(frames: &[FrameIndex], poses: &[CameraPose], intrinsics: Intrinsics) -> Vec<CameraEstimate> {
-    let pairs = frames.iter().zip(poses);
-    pairs.map(|(&frame, &pose)| CameraEstimate { frame, pose, intrinsics }).collect()
 }
 
 #[cfg(test)]
