@@ -1,15 +1,17 @@
 //! Where camera tokens and camera poses come from.
 
+use std::ops::ControlFlow;
+
 use candle_core::{DType, Result, Tensor};
 use candle_nn::VarBuilder;
+use glam::{Vec2, Vec3};
 
 use super::config::{CameraEncoderConfig, ModelConfig};
 use super::cut3r;
+use super::exchange::VideoStep;
 use super::odometry::{Footage, OdometryCamera, PathStep};
-use glam::Vec2;
-
-use crate::geometry::{CameraPose, ImageSize, Intrinsics};
-use crate::scene::CloudPoint;
+use crate::geometry::{CameraPose, ImageSize, Intrinsics, Orientation};
+use crate::scene::{CameraEstimate, CloudPoint};
 use crate::video::{FrameIndex, FrameSpacing};
 
 /// Horizontal field of view assumed where nothing is known, radians (65°).
@@ -67,12 +69,40 @@ pub struct CameraStep<'a> {
 /// Told between steps; `false` stops the work.
 pub type CameraProgress<'a> = &'a mut dyn FnMut(CameraStep<'_>) -> bool;
 
+/// A video whose sampled frames are still to come.
+#[derive(Debug, Clone)]
+pub struct SampledVideo {
+    /// The F frames.
+    pub frames: Vec<FrameIndex>,
+    /// Size of the video frames.
+    pub frame_size: ImageSize,
+    /// Type of the camera tokens.
+    pub dtype: DType,
+}
+
+/// A camera encoder on its way through one video, frame by frame. The result does not depend on
+/// when the frames come.
+pub trait CameraPass: std::fmt::Debug + Send {
+    /// Takes the next of the sampled frames, (3, S, S) as the vision tower sees it; false when
+    /// `progress` said stop. Some frames may wait until a batch of them is there.
+    fn take(&mut self, pixels: &Tensor, progress: CameraProgress<'_>) -> Result<bool>;
+
+    /// The result, after the last frame; `None` when `progress` said stop.
+    fn finish(self: Box<Self>, progress: CameraProgress<'_>) -> Result<Option<CameraOutput>>;
+}
+
 /// A source of camera tokens.
 pub trait CameraEncoder: std::fmt::Debug + Send {
     /// How closely the encoder must follow the video between the sampled frames;
     /// `None` when it looks at these alone.
     fn spacing(&self) -> Option<FrameSpacing> {
         None
+    }
+
+    /// Starts on a video that is still being read; `None` for an encoder that needs all frames
+    /// at once.
+    fn begin(&self, _video: SampledVideo) -> Result<Option<Box<dyn CameraPass>>> {
+        Ok(None)
     }
 
     /// Encodes one video; `None` when `progress` said stop.
@@ -135,6 +165,40 @@ impl CameraEncoder for OdometryCamera {
             floor_height: tracked.floor_height,
         }))
     }
+}
+
+/// Tells `observer` of the steps of a camera encoder that goes through `frames`.
+pub(super) fn told<'a>(
+    frames: &'a [FrameIndex],
+    observer: &'a mut dyn FnMut(VideoStep<'_>) -> ControlFlow<()>,
+) -> impl FnMut(CameraStep<'_>) -> bool {
+    let mut known = Vec::new();
+    move |CameraStep { done, total, poses, intrinsics }: CameraStep<'_>| {
+        if poses.len() != known.len() {
+            known = located(frames, poses, intrinsics);
+        }
+        observer(VideoStep::Camera { done, total, so_far: &known }).is_continue()
+    }
+}
+
+/// Without a camera encoder every camera stands at the anchor and looks forward.
+pub(super) fn estimates(
+    frames: &[FrameIndex],
+    camera: Option<&CameraOutput>,
+    size: ImageSize,
+) -> Vec<CameraEstimate> {
+    if let Some(camera) = camera {
+        return located(frames, &camera.poses, camera.intrinsics);
+    }
+    let pose = CameraPose::looking(Vec3::ZERO, Orientation::FORWARD, 0.0, 0.0);
+    let intrinsics = Intrinsics::from_horizontal_fov(size, ASSUMED_FOV);
+    located(frames, &vec![pose; frames.len()], intrinsics)
+}
+
+/// Frames with their poses, as far as there are any.
+fn located(frames: &[FrameIndex], poses: &[CameraPose], intrinsics: Intrinsics) -> Vec<CameraEstimate> {
+    let pairs = frames.iter().zip(poses);
+    pairs.map(|(&frame, &pose)| CameraEstimate { frame, pose, intrinsics }).collect()
 }
 
 /// Intrinsics with the principal point at the centre; `focal` in image widths and heights.

@@ -50,9 +50,9 @@ pub enum VideoStep<'a> {
     Warning(&'a str),
     /// Poses and dense points are known.
     Cameras(&'a [CameraEstimate], &'a PointCloud),
-    /// Tokens through the language model.
+    /// Tokens through the language model, told between its layers.
     Prefill {
-        /// Tokens done.
+        /// Tokens done; those of a chunk on its way by the share of the layers behind them.
         done: usize,
         /// Tokens in all.
         total: usize,
@@ -80,8 +80,13 @@ pub struct Query {
 /// Progress of [`Loc3rModel::ask`].
 #[derive(Debug, Clone, Copy)]
 pub enum ReplyStep<'a> {
-    /// The prompt went through the language model.
-    Prefilled,
+    /// New tokens of the prompt through the language model, told between its layers.
+    Prefill {
+        /// Tokens done; those of a chunk on its way by the share of the layers behind them.
+        done: usize,
+        /// New tokens in all.
+        total: usize,
+    },
     /// `<Pos>` and `<Ori>` are read.
     Situation(&'a SituationEstimate),
     /// More of the answer; empty while a character is incomplete.

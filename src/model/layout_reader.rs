@@ -72,6 +72,11 @@ impl<'a> LayoutReader<'a> {
         Ok(&self.layout)
     }
 
+    /// The layout of what was taken.
+    pub(super) fn so_far(&self) -> &Layout {
+        &self.layout
+    }
+
     /// The layout of all that was taken.
     pub(super) fn finish(self) -> Layout {
         self.layout

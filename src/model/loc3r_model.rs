@@ -8,9 +8,7 @@ use std::time::Instant;
 
 use candle_core::{D, DType, Device, Tensor};
 
-use super::camera::{
-    ASSUMED_CAMERA_HEIGHT, ASSUMED_FOV, CameraEncoder, CameraInput, CameraOutput, CameraStep,
-};
+use super::camera::{ASSUMED_CAMERA_HEIGHT, CameraEncoder, CameraInput, SampledVideo, estimates, told};
 use super::config::ModelConfig;
 use super::exchange::{Clip, Query, Reply, ReplyStep, VideoStep};
 use super::generation::generate;
@@ -20,20 +18,18 @@ use super::layout_reader::LayoutReader;
 use super::memory_plan::free_memory;
 use super::network::{CAMERA_PREFIX, SeededVariables};
 use super::perception::Perception;
+use super::prefill::{PREFILL_CHUNK, prefill};
 use super::prompt::{FrameTimes, PromptQuestion, PromptText};
-use super::qwen2::{HiddenStates, KvCache, PassOptions};
+use super::qwen2::{HiddenStates, KvCache};
 use super::random_weights::{NOTICE, stand_in_tokenizer};
 use super::sequence::{TokenSequence, VisualLayout};
 use super::tokenizer::TextTokenizer;
 use super::watched::{self, Watched};
 use super::{ModelError, Network, camera, checkpoint};
-use crate::geometry::{CameraPose, ImageSize, Intrinsics, Orientation};
+use crate::geometry::ImageSize;
 use crate::qa::SituationEstimate;
 use crate::scene::{CameraEstimate, Layout, PointCloud};
 use crate::video::{Frame, FrameIndex, FrameSpacing, VideoInfo};
-
-/// Rows of one prefill step: bounds the memory of attention and the wait for a cancel.
-pub const PREFILL_CHUNK: usize = 512;
 
 /// Texts with more than this many bytes per token of the longest sequence are refused
 /// before they are tokenised.
@@ -84,6 +80,8 @@ pub struct Loc3rModel {
     parameters: u64,
     dtype: DType,
     device: Device,
+    /// Rows that go through the language model at once.
+    prefill_chunk: usize,
 }
 
 impl Loc3rModel {
@@ -151,7 +149,8 @@ impl Loc3rModel {
     ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { id, config, network, camera, tokenizer, parameters, dtype, device: device.clone() }
+        let (device, prefill_chunk) = (device.clone(), PREFILL_CHUNK);
+        Self { id, config, network, camera, tokenizer, parameters, dtype, device, prefill_chunk }
     }
 
     /// Type of the numbers it computes with.
@@ -215,12 +214,13 @@ impl Loc3rModel {
         let mut watched = Watched::of(&clip.info);
         let frames = watched::in_order(clip);
         let total = frames.len();
+        let sampled: Vec<FrameIndex> = clip.frames.iter().map(|frame| frame.index).collect();
         for frame in frames {
             if self.watch(&mut watched, frame.clone())? {
                 proceed(observer(VideoStep::Vision { done: watched.seen(), total }))?;
+                self.follow(&mut watched, &sampled, observer)?;
             }
         }
-        let sampled: Vec<FrameIndex> = clip.frames.iter().map(|frame| frame.index).collect();
         self.perceive_watched(watched, &sampled, observer)
     }
 
@@ -235,6 +235,27 @@ impl Loc3rModel {
             self.look(watched)?;
         }
         Ok(enough)
+    }
+
+    /// Lets a camera encoder that takes frames one after the other go on through those of the F
+    /// `sampled` ones that the vision tower has seen. Others wait for all frames.
+    ///
+    /// # Errors
+    /// [`ModelError::Cancelled`] when `observer` breaks.
+    pub fn follow(
+        &self,
+        watched: &mut Watched,
+        sampled: &[FrameIndex],
+        observer: &mut dyn FnMut(VideoStep<'_>) -> ControlFlow<()>,
+    ) -> Result<(), ModelError> {
+        let Some(encoder) = &self.camera else { return Ok(()) };
+        if !watched.has_camera() {
+            let frame_size = watched.info().size;
+            let video = SampledVideo { frames: sampled.to_vec(), frame_size, dtype: self.dtype };
+            watched.set_camera(encoder.begin(video)?);
+        }
+        let go_on = watched.follow(sampled, &mut told(sampled, observer))?;
+        if go_on { Ok(()) } else { Err(ModelError::Cancelled) }
     }
 
     /// What the model sees of the `sampled` ones among the frames that it watched: row-major
@@ -259,7 +280,9 @@ impl Loc3rModel {
     ) -> Result<Perception, ModelError> {
         let sight_rgb = self.sight(&mut watched, sampled)?;
         proceed(observer(VideoStep::Vision { done: watched.seen(), total: watched.seen() }))?;
+        self.follow(&mut watched, sampled, observer)?;
         let frame_size = watched.info().size;
+        let pass = watched.take_camera();
         let followed = watched.followed(sampled)?;
         let input = CameraInput {
             features: &followed.features,
@@ -269,7 +292,12 @@ impl Loc3rModel {
             frames: sampled,
             sampled: &followed.sampled,
         };
-        let camera = self.run_camera(&input, observer)?;
+        let mut steps = told(sampled, observer);
+        let camera = match (pass, &self.camera) {
+            (Some(pass), _) => Some(pass.finish(&mut steps)?.ok_or(ModelError::Cancelled)?),
+            (None, Some(encoder)) => Some(encoder.encode(&input, &mut steps)?.ok_or(ModelError::Cancelled)?),
+            (None, None) => None,
+        };
         let seen: Vec<u32> = followed.sampled.iter().map(|&at| at as u32).collect();
         let features =
             followed.features.index_select(&Tensor::from_vec(seen, sampled.len(), &self.device)?, 0)?;
@@ -329,9 +357,11 @@ impl Loc3rModel {
         let mut prefix = KvCache::new();
         let mut reader = LayoutReader::new(&self.network, perception, &video, head.len(), floor_height)?;
         let total = prefix_tokens;
-        proceed(observer(VideoStep::Prefill { done: 0, total, so_far: &Layout::default() }))?;
-        self.prefill(&embeds, &mut prefix, &mut |done, hidden| {
-            let so_far = reader.take(done, hidden)?;
+        prefill(&self.network.language, &embeds, &mut prefix, self.prefill_chunk, &mut |done, hidden| {
+            let so_far = match hidden {
+                Some(hidden) => reader.take(done, hidden)?,
+                None => reader.so_far(),
+            };
             proceed(observer(VideoStep::Prefill { done, total, so_far }))
         })?;
         let layout = reader.finish();
@@ -374,13 +404,13 @@ impl Loc3rModel {
         self.check_length(sequence.len() + 1)?;
         let mut cache = video.prefix.clone();
         let new = &sequence.tail[video.shared_tail.len()..];
+        let (embeds, total) = (self.text_embeds(new)?, new.len());
         let mut chunks = Vec::new();
-        self.prefill(&self.text_embeds(new)?, &mut cache, &mut |_, hidden| {
-            chunks.push(hidden.clone());
-            Ok(())
+        prefill(&self.network.language, &embeds, &mut cache, self.prefill_chunk, &mut |done, hidden| {
+            chunks.extend(hidden.cloned());
+            proceed(observer(ReplyStep::Prefill { done, total }))
         })?;
         let hidden = HiddenStates::cat(&chunks)?;
-        proceed(observer(ReplyStep::Prefilled))?;
         let offset = video.shared_tail.len();
         let estimate = match query.placed {
             Some(situation) => Heads::certain(situation),
@@ -414,23 +444,6 @@ impl Loc3rModel {
             prefill_ms,
             generate_ms: started.elapsed().as_secs_f64() * 1e3,
         })
-    }
-
-    fn run_camera(
-        &self,
-        input: &CameraInput<'_>,
-        observer: &mut dyn FnMut(VideoStep<'_>) -> ControlFlow<()>,
-    ) -> Result<Option<CameraOutput>, ModelError> {
-        let Some(encoder) = &self.camera else { return Ok(None) };
-        let mut known = Vec::new();
-        let mut progress = |step: CameraStep<'_>| {
-            if step.poses.len() != known.len() {
-                known = located(input.frames, step.poses, step.intrinsics);
-            }
-            let CameraStep { done, total, .. } = step;
-            observer(VideoStep::Camera { done, total, so_far: &known }).is_continue()
-        };
-        encoder.encode(input, &mut progress)?.ok_or(ModelError::Cancelled).map(Some)
     }
 
     /// Codes (1, F, n, c) of the points of the vision tokens: the given ones, else the
@@ -471,26 +484,6 @@ impl Loc3rModel {
     /// (T) ids to (1, T, h).
     fn text_embeds(&self, ids: &[u32]) -> Result<Tensor, ModelError> {
         Ok(self.network.language.embed(&Tensor::from_slice(ids, (1, ids.len()), &self.device)?)?)
-    }
-
-    /// Runs embeddings (1, T, h) through the decoder in chunks of fixed size, so that a
-    /// run is the same whatever came before. `each` gets the number of rows done and the
-    /// hidden rows of every chunk.
-    fn prefill(
-        &self,
-        embeds: &Tensor,
-        cache: &mut KvCache,
-        each: &mut dyn FnMut(usize, &HiddenStates) -> Result<(), ModelError>,
-    ) -> Result<(), ModelError> {
-        let total = embeds.dim(1)?;
-        for start in (0..total).step_by(PREFILL_CHUNK) {
-            let rows = PREFILL_CHUNK.min(total - start);
-            let chunk = embeds.narrow(1, start, rows)?.contiguous()?;
-            let hidden = self.network.language.forward_with(&chunk, cache, PassOptions::default())?;
-            *cache = cache.detach();
-            each(start + rows, &hidden)?;
-        }
-        Ok(())
     }
 
     /// Ids before the video, and ids after it that do not depend on the question.
@@ -566,18 +559,99 @@ fn proceed(flow: ControlFlow<()>) -> Result<(), ModelError> {
     }
 }
 
-/// Without a camera encoder every camera stands at the anchor and looks forward.
-fn estimates(frames: &[FrameIndex], camera: Option<&CameraOutput>, size: ImageSize) -> Vec<CameraEstimate> {
-    if let Some(camera) = camera {
-        return located(frames, &camera.poses, camera.intrinsics);
-    }
-    let pose = CameraPose::looking(glam::Vec3::ZERO, Orientation::FORWARD, 0.0, 0.0);
-    let intrinsics = Intrinsics::from_horizontal_fov(size, ASSUMED_FOV);
-    located(frames, &vec![pose; frames.len()], intrinsics)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Frames with their poses, as far as there are any.
-fn located(frames: &[FrameIndex], poses: &[CameraPose], intrinsics: Intrinsics) -> Vec<CameraEstimate> {
-    let pairs = frames.iter().zip(poses);
-    pairs.map(|(&frame, &pose)| CameraEstimate { frame, pose, intrinsics }).collect()
+    /// Three small frames.
+    fn clip() -> Clip {
+        let size = ImageSize::new(8, 6);
+        let rgb = |index: u32| (0..3 * size.pixels() as u32).map(|k| (k * (7 + index) % 251) as u8).collect();
+        let frames = [0, 10, 20].map(|index| Frame {
+            index: FrameIndex(index),
+            pts_secs: f64::from(index) * 0.1,
+            size,
+            rgb: rgb(index),
+        });
+        let info = VideoInfo {
+            path: "clip.mp4".into(),
+            size,
+            pts_secs: (0..21).map(|i| f64::from(i) * 0.1).collect(),
+            keyframes: vec![FrameIndex(0)],
+            rotation_degrees: 0,
+            codec: "h264".to_owned(),
+            container: "mp4".to_owned(),
+            warnings: Vec::new(),
+        };
+        Clip { info, frames: frames.to_vec(), between: Vec::new(), token_points: None }
+    }
+
+    fn query() -> Query {
+        Query {
+            situation: Some("I am standing in the room facing the table".to_owned()),
+            question: "What is on my left?".to_owned(),
+            choices: Vec::new(),
+            placed: None,
+            max_new_tokens: 6,
+        }
+    }
+
+    fn model(prefill_chunk: usize) -> (Loc3rModel, VideoEncoding) {
+        let model = Loc3rModel::random(&ModelConfig::tiny(), 3, &Device::Cpu).unwrap();
+        let model = Loc3rModel { prefill_chunk, ..model };
+        let video = model.encode_video(&clip(), &mut |_| ControlFlow::Continue(())).unwrap();
+        (model, video)
+    }
+
+    #[test]
+    fn layout_and_answer_do_not_depend_on_the_length_of_chunks() {
+        let run = |chunk| {
+            let (model, video) = model(chunk);
+            let reply = model.ask(&video, &query(), &mut |_| ControlFlow::Continue(())).unwrap();
+            (video.layout, reply)
+        };
+        let (layout, reply) = run(PREFILL_CHUNK);
+        let new = reply.prompt_tokens - reply.reused_tokens;
+        assert!(reply.reused_tokens > 14 && new > 14, "{} {new}", reply.reused_tokens);
+        for chunk in [5, 7] {
+            let (other_layout, other) = run(chunk);
+            assert_eq!(other_layout.tokens.len(), layout.tokens.len());
+            for (a, b) in layout.tokens.iter().zip(&other_layout.tokens) {
+                assert!(a.position.distance(b.position) < 1e-4, "chunks of {chunk}: {a:?} {b:?}");
+            }
+            let (a, b) = (&reply.estimate, &other.estimate);
+            assert!(a.situation.position.distance(b.situation.position) < 1e-4, "chunks of {chunk}");
+            let mut bins = a.orientation.0.iter().zip(&b.orientation.0);
+            assert!(bins.all(|(a, b)| (a - b).abs() < 1e-5), "chunks of {chunk}");
+            assert_eq!((&other.text, other.generated_tokens), (&reply.text, reply.generated_tokens));
+        }
+    }
+
+    #[test]
+    fn a_question_stops_within_its_first_chunk_and_at_every_later_step() {
+        let (model, video) = model(4);
+        // Rows done at each step of the prompt; `None` for what follows.
+        let steps = |last: usize| {
+            let mut steps = Vec::new();
+            let reply = model.ask(&video, &query(), &mut |step| {
+                steps.push(match step {
+                    ReplyStep::Prefill { done, .. } => Some(done),
+                    ReplyStep::Situation(_) | ReplyStep::Piece(_) => None,
+                });
+                if steps.len() > last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            (steps, reply)
+        };
+        let (all, reply) = steps(usize::MAX);
+        let reply = reply.unwrap();
+        assert_eq!(all[..6], [Some(0), Some(2), Some(4), Some(4), Some(6), Some(8)]);
+        let prompt = all.iter().flatten().count();
+        assert_eq!(all[prompt - 1], Some(reply.prompt_tokens - reply.reused_tokens));
+        assert!(all.len() > prompt + reply.generated_tokens);
+        for last in 0..all.len() {
+            let (told, reply) = steps(last);
+            assert!(matches!(reply, Err(ModelError::Cancelled)), "{last} of {}", all.len());
+            assert_eq!(told, all[..=last]);
+        }
+    }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
 use super::config::ModelConfig;
-use super::loc3r_model::PREFILL_CHUNK;
+use super::prefill::PREFILL_CHUNK;
 use super::sequence::VisualLayout;
 use super::siglip;
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use candle_core::{DType, Device, Tensor};
 
+use super::camera::{CameraPass, CameraProgress};
 use super::config::ModelConfig;
 use super::exchange::Clip;
 use super::siglip::{CHUNK, SiglipTower};
@@ -13,7 +14,7 @@ use crate::geometry::ImageSize;
 use crate::video::{Frame, FrameIndex, VideoInfo};
 
 /// M frames in rising order, each once. The last few may still wait for the tower.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Watched {
     info: VideoInfo,
     waiting: Vec<Frame>,
@@ -25,6 +26,10 @@ pub struct Watched {
     pixels: Vec<Tensor>,
     /// What it made of them, (.., N, D) each.
     features: Vec<Tensor>,
+    /// The camera encoder behind the tower, where it takes frames one after the other.
+    camera: Option<Box<dyn CameraPass>>,
+    /// Sampled frames that it took.
+    taken: usize,
 }
 
 /// The frames that the camera encoder follows, with the sampled ones among them.
@@ -51,6 +56,8 @@ impl Watched {
             images: Vec::new(),
             pixels: Vec::new(),
             features: Vec::new(),
+            camera: None,
+            taken: 0,
         }
     }
 
@@ -99,6 +106,52 @@ impl Watched {
         self.pixels.push(pixels);
         self.images.extend(images);
         Ok(())
+    }
+
+    /// Whether a camera encoder takes the frames one after the other.
+    pub(super) fn has_camera(&self) -> bool {
+        self.camera.is_some()
+    }
+
+    /// Sets the camera encoder that takes the frames one after the other, if there is such a one.
+    pub(super) fn set_camera(&mut self, camera: Option<Box<dyn CameraPass>>) {
+        self.camera = camera;
+    }
+
+    /// The camera encoder that took the frames.
+    pub(super) fn take_camera(&mut self) -> Option<Box<dyn CameraPass>> {
+        self.camera.take()
+    }
+
+    /// Hands the camera encoder those of the `sampled` frames that the tower has seen since the
+    /// last time, as often as they are sampled; false when `progress` said stop.
+    pub(super) fn follow(
+        &mut self,
+        sampled: &[FrameIndex],
+        progress: CameraProgress<'_>,
+    ) -> candle_core::Result<bool> {
+        let Some(mut camera) = self.camera.take() else { return Ok(true) };
+        let mut go_on = true;
+        while go_on && let Some(index) = sampled.get(self.taken) {
+            let Ok(place) = self.frames[..self.seen()].binary_search(index) else { break };
+            go_on = camera.take(&self.picture(place)?, progress)?;
+            self.taken += 1;
+        }
+        self.camera = Some(camera);
+        Ok(go_on)
+    }
+
+    /// Frame number `place` of those that the tower has seen, (3, S, S).
+    fn picture(&self, place: usize) -> candle_core::Result<Tensor> {
+        let mut first = 0;
+        for pixels in &self.pixels {
+            let count = pixels.dim(0)?;
+            if place < first + count {
+                return pixels.get(place - first);
+            }
+            first += count;
+        }
+        candle_core::bail!("the tower has seen {first} frames, not {place}")
     }
 
     /// The pictures of `sampled` frames as the tower saw them, one after the other, RGB.

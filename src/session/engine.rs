@@ -49,6 +49,9 @@ pub(super) trait Engine {
     /// Looks at the next of the wanted frames, the first of a look after [`Self::recall`].
     fn watch(&mut self, look: &Look<'_>, frame: Frame) -> Result<(), SessionError>;
 
+    /// Lets a camera encoder that takes frames one after the other go on through the watched ones.
+    fn follow(&mut self, look: &Look<'_>, observe: VideoObserver<'_>) -> Result<(), SessionError>;
+
     /// What it sees of the sampled ones among the frames that it watched.
     fn sight(&mut self, look: &Look<'_>) -> Result<ModelSight, SessionError>;
 
@@ -197,6 +200,11 @@ impl Engine for Network {
         let watched = self.watched.get_or_insert_with(|| Watched::of(look.info));
         self.model.watch(watched, frame)?;
         Ok(())
+    }
+
+    fn follow(&mut self, look: &Look<'_>, observe: VideoObserver<'_>) -> Result<(), SessionError> {
+        let watched = self.watched.as_mut().ok_or(SessionError::NoVideo)?;
+        Ok(self.model.follow(watched, look.sampled, observe)?)
     }
 
     fn sight(&mut self, look: &Look<'_>) -> Result<ModelSight, SessionError> {

@@ -155,7 +155,8 @@ pub enum SessionEvent {
         /// One sentence.
         message: String,
     },
-    /// The first cameras while the encoder follows the video; they may still move.
+    /// The first cameras while the encoder follows the video; they may still move. An encoder
+    /// that takes frames one after the other tells of them before [`Self::VideoOpened`].
     CamerasSoFar {
         /// The request.
         request: RequestId,

@@ -179,6 +179,8 @@ mod tests {
     /// Plays a part: the question's text says what happens.
     struct Actor {
         watched: usize,
+        /// Whether cameras are known as soon as their frames are there.
+        follows: bool,
         has_video: bool,
         positions: f32,
     }
@@ -221,6 +223,13 @@ mod tests {
             assert_eq!(frame.index, look.wanted[self.watched]);
             self.watched += 1;
             Ok(())
+        }
+
+        fn follow(&mut self, look: &Look<'_>, observe: VideoObserver<'_>) -> Result<(), SessionError> {
+            let (done, total) = (self.watched, look.wanted.len());
+            let cameras = vec![camera(); if self.follows { done } else { 0 }];
+            let flow = observe(VideoStep::Camera { done, total, so_far: &cameras });
+            if flow.is_break() { Err(cancelled()) } else { Ok(()) }
         }
 
         fn sight(&mut self, look: &Look<'_>) -> Result<ModelSight, SessionError> {
@@ -275,7 +284,7 @@ mod tests {
                 orientation: OrientationHistogram(vec![1.0 / 36.0; 36]),
                 concentration: 0.0,
             };
-            let mut flow = observe(ReplyStep::Prefilled);
+            let mut flow = observe(ReplyStep::Prefill { done: 7, total: 7 });
             if flow.is_continue() {
                 flow = observe(ReplyStep::Situation(&estimate));
             }
@@ -335,7 +344,8 @@ mod tests {
                 notice: String::new(),
                 card: String::new(),
             };
-            Ok((Box::new(Actor { watched: 0, has_video: false, positions }), info))
+            let follows = folder.to_str() == Some("recurrent");
+            Ok((Box::new(Actor { watched: 0, follows, has_video: false, positions }), info))
         };
         let folder = tempfile::tempdir().unwrap();
         for number in 0..3 {
@@ -422,6 +432,21 @@ mod tests {
         let answer = stage.state.current_question().unwrap().answer.as_ref().unwrap();
         assert_eq!((answer.text.as_str(), answer.tokens.reused, answer.timing.generate), ("red", 3, 2.0));
         assert!(stage.state.video_timing.unwrap().total >= stage.state.video_timing.unwrap().decode);
+    }
+
+    #[test]
+    fn cameras_are_told_while_the_video_is_still_being_read() {
+        let mut stage = stage();
+        stage.load("recurrent");
+        stage.open();
+        let names = stage.until(|state, event| {
+            let told = state.shown_cameras().len();
+            assert!(told == 0 || state.video.is_none() || told == 3, "{told} when open");
+            matches!(event, SessionEvent::CamerasReady { .. })
+        });
+        let kept = |name: &&str| matches!(*name, "CamerasSoFar" | "VideoOpened" | "CamerasReady");
+        let told: Vec<&str> = names.iter().map(String::as_str).filter(kept).collect();
+        assert_eq!(told, ["CamerasSoFar", "CamerasSoFar", "CamerasSoFar", "VideoOpened", "CamerasReady"]);
     }
 
     #[test]

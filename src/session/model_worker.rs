@@ -221,13 +221,13 @@ impl Job<'_> {
             info.warnings.extend(far_apart(&info, &wanted));
         }
         let look = Look { info: &info, sampled: &sampled, wanted: &wanted };
-        let Some(sight) = self.sight(&reader, &look, engine.as_mut())? else {
+        let mut reading = Reading { finite: true, encoded_frames: 0, told: (0, 0) };
+        let Some(sight) = self.sight(&reader, &look, engine.as_mut(), &mut reading)? else {
             self.tell(SessionEvent::Cancelled { request: self.request });
             return Ok(());
         };
         engine.close_video();
         self.tell_opened(&info, sight);
-        let mut reading = Reading { finite: true, encoded_frames: 0, told: (0, 0) };
         let layout = engine.encode(&look, &mut |step| self.watch(step, &mut reading));
         if !reading.finite {
             return Err(SessionError::NotFinite { what: "camera pose", folder: folder.clone() });
@@ -296,11 +296,12 @@ impl Job<'_> {
         reader: &FrameReader,
         look: &Look<'_>,
         engine: &mut dyn Engine,
+        reading: &mut Reading,
     ) -> Result<Option<ModelSight>, SessionError> {
         if let Some(sight) = engine.recall(look) {
             return Ok(Some(sight));
         }
-        let read = self.read(reader, look, engine);
+        let read = self.read(reader, look, engine, reading);
         if !matches!(read, Ok(Some(_))) {
             engine.look_away();
         }
@@ -313,6 +314,7 @@ impl Job<'_> {
         reader: &FrameReader,
         look: &Look<'_>,
         engine: &mut dyn Engine,
+        reading: &mut Reading,
     ) -> Result<Option<ModelSight>, SessionError> {
         reader.read(look.wanted.to_vec())?;
         for done in 1..=look.wanted.len() {
@@ -323,6 +325,7 @@ impl Job<'_> {
             self.stage = Stage::Vision;
             engine.watch(look, frame)?;
             self.clock.lap(Stage::Vision);
+            engine.follow(look, &mut |step| self.watch(step, reading))?;
         }
         let sight = engine.sight(look)?;
         self.clock.lap(Stage::Vision);
@@ -350,7 +353,7 @@ impl Job<'_> {
         let mut finite = true;
         let mut pieces = 0;
         let reply = engine.ask(&query, &mut |step| match step {
-            ReplyStep::Prefilled => self.step(Stage::Prefill, 1, 1),
+            ReplyStep::Prefill { done, total } => self.step(Stage::Prefill, done, total),
             ReplyStep::Situation(estimate) => {
                 finite = is_finite_estimate(estimate);
                 if !finite {

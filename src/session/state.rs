@@ -67,7 +67,8 @@ pub struct AskedQuestion {
     pub failure: Option<String>,
 }
 
-/// Cameras and layout of a video that is still being read.
+/// Cameras and layout of a video that is still being read; cameras may come before its frames
+/// are all there, while another video is still the open one.
 #[derive(Debug, Clone, Default)]
 pub struct SoFar {
     cameras: Arc<Vec<CameraEstimate>>,
@@ -157,7 +158,10 @@ impl SessionState {
                 self.activity = Activity::Idle;
             }
             SessionEvent::VideoOpened { info, sight, .. } => {
+                // Cameras may be known before the last frames are read.
+                let so_far = std::mem::take(&mut self.so_far);
                 self.close_video();
+                self.so_far = so_far;
                 self.video = Some(Arc::new(info));
                 self.sight = Some(Arc::new(sight));
             }
@@ -234,6 +238,7 @@ impl SessionState {
 
     fn start(&mut self, request: RequestId, question: Option<Question>) {
         self.status = None;
+        self.give_up_so_far();
         let stage = if question.is_some() { Stage::Prefill } else { Stage::DecodeFrames };
         self.activity = Activity::Running { request, stage, done: 0, total: 0 };
         if let Some(question) = question {
@@ -297,12 +302,12 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::geometry::ImageSize;
+    use crate::geometry::{CameraPose, ImageSize, Intrinsics};
     use crate::qa::QuestionKind;
     use crate::session::{TokenCounts, event};
     use crate::video::FrameIndex;
 
-    /// `start:N ask:N progress:N model:N video:N cameras:N layout:N piece:N:TEXT
+    /// `start:N ask:N progress:N model:N video:N path:N cameras:N grow:N layout:N piece:N:TEXT
     /// answer:N:TEXT cancelled:N failed:N crash`, and `cancelling` for the user's click.
     fn after(scenario: &str) -> SessionState {
         let mut state = SessionState::default();
@@ -328,6 +333,7 @@ mod tests {
             "model" => SessionEvent::ModelLoaded { request, model: model() },
             "video" => SessionEvent::VideoOpened { request, info: info(), sight: sight() },
             "grow" => SessionEvent::LayoutSoFar { request, layout: Layout::default() },
+            "path" => SessionEvent::CamerasSoFar { request, cameras: vec![camera()] },
             "cameras" => {
                 SessionEvent::CamerasReady { request, cameras: vec![], points: PointCloud::default() }
             }
@@ -361,6 +367,11 @@ mod tests {
             notice: String::new(),
             card: String::new(),
         }
+    }
+
+    fn camera() -> CameraEstimate {
+        let intrinsics = Intrinsics::from_horizontal_fov(ImageSize::new(2, 2), 1.0);
+        CameraEstimate { frame: FrameIndex(0), pose: CameraPose::IDENTITY, intrinsics }
     }
 
     fn info() -> VideoInfo {
@@ -468,6 +479,18 @@ mod tests {
             let given_up = after(&format!("{growing} {end}"));
             assert!(given_up.shown_layout().is_none(), "{end}");
             assert!(given_up.scene_revision > state.scene_revision, "{end}");
+        }
+    }
+
+    #[test]
+    fn cameras_told_while_frames_are_read_stay_when_the_video_is_open() {
+        let reading = "start:1 model:1 start:2 path:2";
+        let cameras = |scenario: &str| after(scenario).shown_cameras().len();
+        assert_eq!(cameras(reading), 1);
+        assert_eq!(cameras(&format!("{reading} video:2")), 1);
+        assert_eq!(cameras(&format!("{reading} video:2 cameras:2 layout:2")), 0);
+        for end in ["cancelled:2", "failed:2", "crash", "start:3 video:3"] {
+            assert_eq!(cameras(&format!("{reading} {end}")), 0, "{end}");
         }
     }
 

@@ -12,6 +12,7 @@ use candle_core::{DType, Device, Tensor};
 use loc3r::geometry::{BevPoint, ImageSize, Orientation};
 use loc3r::model::camera::{self, CameraInput};
 use loc3r::model::config::{CameraEncoderConfig, ModelConfig, NewlineMode, Qwen2Config};
+use loc3r::model::cut3r::{Cut3rConfig, HeadKind};
 use loc3r::model::odometry::OdometryConfig;
 use loc3r::model::preprocess;
 use loc3r::model::qwen2::{KvCache, PassOptions};
@@ -132,7 +133,7 @@ fn a_clip_becomes_a_layout_and_an_answer() {
     let reply = model
         .ask(&video, &query(Some("I am on the sofa"), "What is on my left?"), &mut |step| {
             match step {
-                ReplyStep::Prefilled => assert!(situation.is_none()),
+                ReplyStep::Prefill { .. } => assert!(situation.is_none()),
                 ReplyStep::Situation(estimate) => situation = Some(estimate.clone()),
                 ReplyStep::Piece(piece) => streamed.push_str(piece),
             }
@@ -230,6 +231,111 @@ fn frames_watched_as_they_come_are_perceived_as_a_clip_is() {
         assert_eq!(again.features.dim(0).unwrap(), clip.frames.len());
         assert!(again.camera.is_none_or(|camera| camera.poses.len() == clip.frames.len()));
     }
+}
+
+/// The tiny model with a small CUT3R.
+fn cut3r_config() -> ModelConfig {
+    let cut3r = Cut3rConfig {
+        enc_embed_dim: 16,
+        enc_depth: 2,
+        enc_num_heads: 2,
+        dec_embed_dim: 24,
+        dec_depth: 4,
+        dec_num_heads: 2,
+        state_dec_num_heads: 3,
+        state_size: 6,
+        local_mem_size: 5,
+        heads: Some(HeadKind::Linear),
+        image_size: 48,
+        ..Cut3rConfig::published()
+    };
+    ModelConfig { camera: CameraEncoderConfig::Cut3r(cut3r), camera_token_dim: 24, ..ModelConfig::tiny() }
+}
+
+#[test]
+fn cut3r_goes_on_while_frames_come_and_gives_what_it_gives_at_the_end() {
+    let model = Loc3rModel::random(&cut3r_config(), 3, &DEVICE).unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    let mut clip = clip(1);
+    let frame = clip.frames[0].clone();
+    clip.frames = (0..13)
+        .map(|index| Frame {
+            index: FrameIndex(3 * index),
+            rgb: frame.rgb.iter().map(|_| rng.random()).collect(),
+            ..frame.clone()
+        })
+        .collect();
+    let once: Vec<FrameIndex> = clip.frames.iter().map(|frame| frame.index).collect();
+    // The third frame is sampled twice.
+    let twice = [&once[..3], &once[2..]].concat();
+    for sampled in [once, twice] {
+        let camera_of = |perception: Perception| {
+            let camera = perception.camera.unwrap();
+            let tokens = camera.tokens.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            (tokens, camera.poses, camera.points, camera.floor_height)
+        };
+        // `early` frames are looked at one by one, without waiting for a pass of the tower.
+        let watched = |follow: bool, early: usize| {
+            let (mut watched, mut known) = (Watched::of(&clip.info), 0);
+            for (at, frame) in clip.frames.iter().enumerate() {
+                model.watch(&mut watched, frame.clone()).unwrap();
+                if at < early {
+                    model.sight(&mut watched, &[frame.index]).unwrap();
+                }
+                if follow {
+                    model
+                        .follow(&mut watched, &sampled, &mut |step| {
+                            if let VideoStep::Camera { so_far, total, .. } = step {
+                                assert_eq!(total, sampled.len());
+                                known = so_far.len();
+                            }
+                            ControlFlow::Continue(())
+                        })
+                        .unwrap();
+                }
+            }
+            let mut told = known;
+            let mut observe = |step: VideoStep<'_>| {
+                if let VideoStep::Camera { so_far, .. } = step {
+                    assert!(so_far.len() >= told, "{} after {told}", so_far.len());
+                    told = so_far.len();
+                }
+                ControlFlow::Continue(())
+            };
+            let perception = model.perceive_watched(watched, &sampled, &mut observe).unwrap();
+            assert_eq!(told, sampled.len());
+            (known, camera_of(perception))
+        };
+        let (known, at_the_end) = watched(false, 0);
+        assert_eq!((known, at_the_end.1.len()), (0, sampled.len()));
+        let (known, as_they_come) = watched(true, 0);
+        // Two passes of the tower would be 16 frames: the first one's were decoded before the last came.
+        assert_eq!(known, 8);
+        assert_eq!(as_they_come, at_the_end);
+        let (known, one_by_one) = watched(true, 13);
+        assert_eq!(known, 12);
+        assert_eq!(one_by_one, at_the_end);
+    }
+    let at_once = model.perceive(&clip, &mut |_| ControlFlow::Continue(())).unwrap().camera.unwrap();
+    assert_eq!(at_once.poses.len(), 13);
+}
+
+#[test]
+fn cut3r_can_be_stopped_while_frames_come() {
+    let model = Loc3rModel::random(&cut3r_config(), 3, &DEVICE).unwrap();
+    let clip = clip(1);
+    let sampled: Vec<FrameIndex> = clip.frames.iter().map(|frame| frame.index).collect();
+    let mut watched = Watched::of(&clip.info);
+    for frame in &clip.frames {
+        model.watch(&mut watched, frame.clone()).unwrap();
+    }
+    model.sight(&mut watched, &sampled).unwrap();
+    let mut steps = 0;
+    let stopped = model.follow(&mut watched, &sampled, &mut |_| {
+        steps += 1;
+        if steps == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert!(matches!(stopped, Err(ModelError::Cancelled)) && steps == 2);
 }
 
 #[test]

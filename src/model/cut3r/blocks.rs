@@ -1,37 +1,14 @@
 //! Transformer blocks and the two-dimensional rotary embedding.
 
 use candle_core::{DType, Device, Result, Tensor};
-use candle_nn::{Linear, Module as _, VarBuilder};
+use candle_nn::{Module as _, VarBuilder};
 
-use super::{Cut3rConfig, merge_heads, split_heads};
-use crate::model::ops::{self, AttentionMask};
+use super::Cut3rConfig;
+use crate::model::layers::{LayerNorm, Linear, gelu_mlp, linear, merge_heads, split_heads};
+use crate::model::ops::{self, AttentionMask, Gelu};
 
 /// Base of the rotary frequencies ("RoPE100").
 const ROPE_BASE: f32 = 100.0;
-
-/// LayerNorm.
-#[derive(Debug, Clone)]
-pub(super) struct Norm {
-    weight: Tensor,
-    bias: Tensor,
-    eps: f64,
-}
-
-impl Norm {
-    pub(super) fn new(width: usize, eps: f64, vb: &VarBuilder<'_>) -> Result<Self> {
-        let ones = candle_nn::Init::Const(1.0);
-        let zeros = candle_nn::Init::Const(0.0);
-        Ok(Self {
-            weight: vb.get_with_hints(width, "weight", ones)?,
-            bias: vb.get_with_hints(width, "bias", zeros)?,
-            eps,
-        })
-    }
-
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        ops::layer_norm(x, &self.weight, &self.bias, self.eps)
-    }
-}
 
 /// Rounding around the rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,13 +77,13 @@ pub(super) struct Mlp {
 impl Mlp {
     pub(super) fn new(width: usize, hidden: usize, out: usize, vb: &VarBuilder<'_>) -> Result<Self> {
         Ok(Self {
-            fc1: candle_nn::linear(width, hidden, vb.pp("fc1"))?,
-            fc2: candle_nn::linear(hidden, out, vb.pp("fc2"))?,
+            fc1: linear(width, hidden, true, &vb.pp("fc1"))?,
+            fc2: linear(hidden, out, true, &vb.pp("fc2"))?,
         })
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.fc2.forward(&ops::gelu_erf(&self.fc1.forward(x)?)?)
+        gelu_mlp(x, &self.fc1, &self.fc2, Gelu::Erf)
     }
 }
 
@@ -121,8 +98,8 @@ pub(super) struct SelfAttention {
 impl SelfAttention {
     pub(super) fn new(width: usize, heads: usize, vb: &VarBuilder<'_>) -> Result<Self> {
         Ok(Self {
-            qkv: candle_nn::linear(width, 3 * width, vb.pp("qkv"))?,
-            proj: candle_nn::linear(width, width, vb.pp("proj"))?,
+            qkv: linear(width, 3 * width, true, &vb.pp("qkv"))?,
+            proj: linear(width, width, true, &vb.pp("proj"))?,
             heads,
         })
     }
@@ -146,12 +123,12 @@ struct CrossAttention {
 
 impl CrossAttention {
     fn new(width: usize, heads: usize, vb: &VarBuilder<'_>) -> Result<Self> {
-        let linear = |name: &str| candle_nn::linear(width, width, vb.pp(name));
+        let square = |name: &str| linear(width, width, true, &vb.pp(name));
         Ok(Self {
-            projq: linear("projq")?,
-            projk: linear("projk")?,
-            projv: linear("projv")?,
-            proj: linear("proj")?,
+            projq: square("projq")?,
+            projk: square("projk")?,
+            projv: square("projv")?,
+            proj: square("proj")?,
             heads,
         })
     }
@@ -181,43 +158,43 @@ fn attend(
 /// Encoder block.
 #[derive(Debug, Clone)]
 pub(super) struct Block {
-    norm1: Norm,
+    norm1: LayerNorm,
     attn: SelfAttention,
-    norm2: Norm,
+    norm2: LayerNorm,
     mlp: Mlp,
 }
 
 impl Block {
     pub(super) fn new(width: usize, heads: usize, config: &Cut3rConfig, vb: &VarBuilder<'_>) -> Result<Self> {
         Ok(Self {
-            norm1: Norm::new(width, config.norm_eps, &vb.pp("norm1"))?,
+            norm1: LayerNorm::new(width, config.norm_eps, &vb.pp("norm1"))?,
             attn: SelfAttention::new(width, heads, &vb.pp("attn"))?,
-            norm2: Norm::new(width, config.norm_eps, &vb.pp("norm2"))?,
+            norm2: LayerNorm::new(width, config.norm_eps, &vb.pp("norm2"))?,
             mlp: Mlp::new(width, config.mlp_ratio * width, width, &vb.pp("mlp"))?,
         })
     }
 
     pub(super) fn forward(&self, x: &Tensor, rope: &Rope2d) -> Result<Tensor> {
-        let x = (x + self.attn.forward(&self.norm1.forward(x)?, Some(rope))?)?;
-        &x + self.mlp.forward(&self.norm2.forward(&x)?)?
+        let x = ops::add(x, &self.attn.forward(&self.norm1.forward(x)?, Some(rope))?)?;
+        ops::add(&x, &self.mlp.forward(&self.norm2.forward(&x)?)?)
     }
 }
 
 /// Decoder block: x attends to itself, then to y.
 #[derive(Debug, Clone)]
 pub(super) struct DecoderBlock {
-    norm1: Norm,
+    norm1: LayerNorm,
     attn: SelfAttention,
-    norm_y: Norm,
-    norm2: Norm,
+    norm_y: LayerNorm,
+    norm2: LayerNorm,
     cross_attn: CrossAttention,
-    norm3: Norm,
+    norm3: LayerNorm,
     mlp: Mlp,
 }
 
 impl DecoderBlock {
     pub(super) fn new(width: usize, heads: usize, config: &Cut3rConfig, vb: &VarBuilder<'_>) -> Result<Self> {
-        let norm = |name: &str| Norm::new(width, config.norm_eps, &vb.pp(name));
+        let norm = |name: &str| LayerNorm::new(width, config.norm_eps, &vb.pp(name));
         Ok(Self {
             norm1: norm("norm1")?,
             attn: SelfAttention::new(width, heads, &vb.pp("attn"))?,
@@ -236,9 +213,9 @@ impl DecoderBlock {
         y: &Tensor,
         ropes: Option<(&Rope2d, &Rope2d)>,
     ) -> Result<Tensor> {
-        let x = (x + self.attn.forward(&self.norm1.forward(x)?, ropes.map(|ropes| ropes.0))?)?;
+        let x = ops::add(x, &self.attn.forward(&self.norm1.forward(x)?, ropes.map(|ropes| ropes.0))?)?;
         let y = self.norm_y.forward(y)?;
-        let x = (&x + self.cross_attn.forward(&self.norm2.forward(&x)?, &y, ropes)?)?;
-        &x + self.mlp.forward(&self.norm3.forward(&x)?)?
+        let x = ops::add(&x, &self.cross_attn.forward(&self.norm2.forward(&x)?, &y, ropes)?)?;
+        ops::add(&x, &self.mlp.forward(&self.norm3.forward(&x)?)?)
     }
 }

@@ -1,17 +1,18 @@
 //! CUT3R as the source of camera tokens: frames in, tokens, gravity-aligned poses
-//! and points out.
+//! and points out. Frames are taken as they come: the encoder waits for a batch of them, the
+//! recurrent decoder goes from one to the next.
 
 use candle_core::{DType, Result, Tensor};
 use candle_nn::VarBuilder;
 use glam::{Mat3, Quat, Vec2, Vec3};
 
 use super::{
-    Carry, Cut3r, Cut3rConfig, EncodedFrame, FrameHeads, Gravity, InputResize, camera_from_encoding,
+    Carry, Cut3r, Cut3rConfig, EncodedFrame, Gravity, InputResize, OwnView, Recurrence, camera_from_encoding,
 };
-use crate::geometry::{AnchorFrame, CameraPose, Intrinsics};
+use crate::geometry::{AnchorFrame, CameraPose, ImageSize, Intrinsics};
 use crate::model::camera::{
-    ASSUMED_CAMERA_HEIGHT, ASSUMED_FOV, CameraEncoder, CameraInput, CameraOutput, CameraProgress, CameraStep,
-    cell_colors,
+    ASSUMED_CAMERA_HEIGHT, ASSUMED_FOV, CameraEncoder, CameraInput, CameraOutput, CameraPass, CameraProgress,
+    CameraStep, SampledVideo, cell_colors,
 };
 use crate::scene::CloudPoint;
 
@@ -33,6 +34,7 @@ pub fn build(config: &Cut3rConfig, weights: VarBuilder<'_>) -> Result<Box<dyn Ca
 }
 
 /// Pose and thinned points of one frame, in the space of the first camera.
+#[derive(Debug)]
 struct FrameGeometry {
     pose: CameraPose,
     own_points: Vec<(Vec3, f32)>,
@@ -40,45 +42,106 @@ struct FrameGeometry {
     focal: Option<f32>,
 }
 
-impl CameraEncoder for Cut3r {
-    fn encode(&self, input: &CameraInput<'_>, progress: CameraProgress<'_>) -> Result<Option<CameraOutput>> {
-        let count = input.frames.len();
-        let Cut3rConfig { image_size: side, resize, gravity, .. } = *self.config();
-        let corners = resize == InputResize::BilinearCorners;
-        let pixels = input.pixels.to_dtype(DType::F32)?.upsample_bilinear2d(side, side, corners)?;
-        let mut recurrence = self.start(1)?;
-        let (mut tokens, mut frames) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        for first in (0..count).step_by(ENCODER_BATCH) {
-            let batch = Self::encode(self, &pixels.narrow(0, first, ENCODER_BATCH.min(count - first))?)?;
-            for i in first..(first + ENCODER_BATCH).min(count) {
-                let poses = anchored_poses(&frames, gravity);
-                let step =
-                    CameraStep { done: i, total: count, poses: &poses, intrinsics: lens(&frames, input) };
-                if !progress(step) {
-                    return Ok(None);
-                }
-                let frame = EncodedFrame { tokens: batch.tokens.narrow(0, i - first, 1)?, grid: batch.grid };
-                let decoded = self.step(&frame, &mut recurrence, Carry::Update)?;
-                let Some(heads) = self.heads(&frame, &decoded)? else {
-                    candle_core::bail!("CUT3R was built without heads");
-                };
-                frames.push(frame_geometry(&heads, &pixels.get(i)?)?);
-                tokens.push(decoded.camera_token);
+/// The network on its way through one video.
+#[derive(Debug)]
+struct Cut3rPass {
+    network: Cut3r,
+    video: SampledVideo,
+    recurrence: Recurrence,
+    /// Frames that wait for the encoder, (1, 3, side, side) each.
+    waiting: Vec<Tensor>,
+    /// What is known of the frames that were decoded.
+    frames: Vec<FrameGeometry>,
+    /// Their camera tokens, (1, D) each.
+    tokens: Vec<Tensor>,
+}
+
+impl Cut3rPass {
+    fn new(network: &Cut3r, video: SampledVideo) -> Result<Self> {
+        let recurrence = network.start(1)?;
+        let network = network.clone();
+        Ok(Self { network, video, recurrence, waiting: vec![], frames: vec![], tokens: vec![] })
+    }
+
+    /// Encodes the frames that wait and decodes one after the other; false when `progress` said
+    /// stop.
+    fn decode_waiting(&mut self, progress: CameraProgress<'_>) -> Result<bool> {
+        if self.waiting.is_empty() {
+            return Ok(true);
+        }
+        if !self.tell(progress) {
+            return Ok(false);
+        }
+        let pictures = Tensor::cat(&std::mem::take(&mut self.waiting), 0)?;
+        let batch = self.network.encode(&pictures)?;
+        for at in 0..pictures.dim(0)? {
+            let frame = EncodedFrame { tokens: batch.tokens.narrow(0, at, 1)?, grid: batch.grid };
+            let decoded = self.network.step(&frame, &mut self.recurrence, Carry::Update)?;
+            let Some(view) = self.network.own_view(&frame, &decoded)? else {
+                candle_core::bail!("CUT3R was built without heads");
+            };
+            self.frames.push(frame_geometry(&view, &pictures.get(at)?)?);
+            self.tokens.push(decoded.camera_token);
+            if !self.tell(progress) {
+                return Ok(false);
             }
         }
-        let tokens = Tensor::cat(&tokens, 0)?.to_dtype(input.features.dtype())?;
-        Ok(Some(anchored(tokens, &frames, input, gravity)))
+        Ok(true)
+    }
+
+    fn tell(&self, progress: CameraProgress<'_>) -> bool {
+        progress(CameraStep {
+            done: self.frames.len(),
+            total: self.video.frames.len(),
+            poses: &anchored_poses(&self.frames, self.network.config().gravity),
+            intrinsics: lens(&self.frames, self.video.frame_size),
+        })
     }
 }
 
-fn frame_geometry(heads: &FrameHeads, image: &Tensor) -> Result<FrameGeometry> {
-    let encoding: Vec<f32> = heads.camera_pose.flatten_all()?.to_vec1()?;
+impl CameraPass for Cut3rPass {
+    fn take(&mut self, pixels: &Tensor, progress: CameraProgress<'_>) -> Result<bool> {
+        let side = self.network.config().image_size;
+        let picture = pixels.unsqueeze(0)?.to_dtype(DType::F32)?.upsample_bilinear2d(side, side, false)?;
+        self.waiting.push(picture);
+        if self.waiting.len() < ENCODER_BATCH { Ok(true) } else { self.decode_waiting(progress) }
+    }
+
+    fn finish(mut self: Box<Self>, progress: CameraProgress<'_>) -> Result<Option<CameraOutput>> {
+        if !self.decode_waiting(progress)? {
+            return Ok(None);
+        }
+        let tokens = Tensor::cat(&self.tokens, 0)?.to_dtype(self.video.dtype)?;
+        Ok(Some(anchored(tokens, &self.frames, &self.video)))
+    }
+}
+
+impl CameraEncoder for Cut3r {
+    fn begin(&self, video: SampledVideo) -> Result<Option<Box<dyn CameraPass>>> {
+        Ok(Some(Box::new(Cut3rPass::new(self, video)?)))
+    }
+
+    fn encode(&self, input: &CameraInput<'_>, progress: CameraProgress<'_>) -> Result<Option<CameraOutput>> {
+        let dtype = input.features.dtype();
+        let video = SampledVideo { frames: input.frames.to_vec(), frame_size: input.frame_size, dtype };
+        let mut pass = Box::new(Cut3rPass::new(self, video)?);
+        for &at in input.sampled {
+            if !pass.take(&input.pixels.get(at)?, progress)? {
+                return Ok(None);
+            }
+        }
+        pass.finish(progress)
+    }
+}
+
+fn frame_geometry(view: &OwnView, image: &Tensor) -> Result<FrameGeometry> {
+    let encoding: Vec<f32> = view.camera_pose.flatten_all()?.to_vec1()?;
     let encoding: [f32; 7] = encoding.try_into().map_err(|_wrong_length| {
         candle_core::Error::Msg("a pose encoding has seven numbers".to_owned()).bt()
     })?;
     let pose = CameraPose::from_matrix(camera_from_encoding(encoding)).unwrap_or(CameraPose::IDENTITY);
-    let points = heads.own.points.squeeze(0)?.to_vec3::<f32>()?;
-    let confidence = heads.own.confidence.squeeze(0)?.to_vec2::<f32>()?;
+    let points = view.points.points.squeeze(0)?.to_vec3::<f32>()?;
+    let confidence = view.points.confidence.squeeze(0)?.to_vec2::<f32>()?;
     let (height, width) = (points.len(), points.first().map_or(0, Vec::len));
     let side = POINTS_PER_SIDE.min(height).min(width).max(1);
     let pick = |cell: usize, length: usize| (cell * (length / side)) + length / side / 2;
@@ -103,12 +166,12 @@ fn frame_geometry(heads: &FrameHeads, image: &Tensor) -> Result<FrameGeometry> {
 fn anchored(
     tokens: Tensor,
     frames: &[FrameGeometry],
-    input: &CameraInput<'_>,
+    video: &SampledVideo,
     gravity: Gravity,
 ) -> CameraOutput {
     let poses = anchored_poses(frames, gravity);
     let mut points = Vec::new();
-    for ((frame, pose), &index) in frames.iter().zip(&poses).zip(input.frames) {
+    for ((frame, pose), &index) in frames.iter().zip(&poses).zip(&video.frames) {
         points.extend(frame.own_points.iter().zip(&frame.colors).map(|(&(point, confidence), &color)| {
             let certainty = (confidence - 1.0).max(0.0);
             CloudPoint {
@@ -120,7 +183,7 @@ fn anchored(
         }));
     }
     points.retain(|point| point.position.is_finite());
-    let intrinsics = lens(frames, input);
+    let intrinsics = lens(frames, video.frame_size);
     CameraOutput { tokens, floor_height: floor_height(&points), intrinsics, poses, points }
 }
 
@@ -160,11 +223,11 @@ fn floor_height(points: &[CloudPoint]) -> f32 {
 }
 
 /// Square pixels on the model's input became those of the video frame.
-fn lens(frames: &[FrameGeometry], input: &CameraInput<'_>) -> Intrinsics {
+fn lens(frames: &[FrameGeometry], size: ImageSize) -> Intrinsics {
     // In image widths.
     let focal = median(frames.iter().filter_map(|frame| frame.focal).collect());
     let fov = focal.map_or(ASSUMED_FOV, |focal| 2.0 * (0.5 / focal.max(1e-3)).atan());
-    Intrinsics::from_horizontal_fov(input.frame_size, fov)
+    Intrinsics::from_horizontal_fov(size, fov)
 }
 
 fn median(mut values: Vec<f32>) -> Option<f32> {
@@ -174,10 +237,21 @@ fn median(mut values: Vec<f32>) -> Option<f32> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::geometry::ImageSize;
-    use crate::video::FrameIndex;
     use candle_core::Device;
+
+    use super::super::HeadKind;
+    use super::super::tests::tiny;
+    use super::*;
+    use crate::video::FrameIndex;
+
+    fn video(frames: &[u32]) -> SampledVideo {
+        let frames = frames.iter().copied().map(FrameIndex).collect();
+        SampledVideo { frames, frame_size: ImageSize::new(640, 480), dtype: DType::F32 }
+    }
+
+    fn numbers(x: &Tensor) -> Vec<f32> {
+        x.flatten_all().unwrap().to_vec1().unwrap()
+    }
 
     fn frame(pose: CameraPose) -> FrameGeometry {
         let own_points = vec![(Vec3::new(0.0, 1.4, 3.0), 9.0); 100];
@@ -189,16 +263,8 @@ mod tests {
         // CUT3R's own space: the first camera is the identity, one step to the right.
         let second = CameraPose { position: Vec3::X, rotation: Quat::IDENTITY };
         let frames = [frame(CameraPose::IDENTITY), frame(second)];
-        let empty = Tensor::zeros((2, 4), DType::F32, &Device::Cpu).unwrap();
-        let input = CameraInput {
-            features: &empty,
-            pixels: &empty,
-            frame_size: ImageSize::new(640, 480),
-            secs: &[0.0, 0.5],
-            frames: &[FrameIndex(0), FrameIndex(7)],
-            sampled: &[0, 1],
-        };
-        let output = anchored(empty.clone(), &frames, &input, Gravity::MeanCameraUp);
+        let tokens = Tensor::zeros((2, 4), DType::F32, &Device::Cpu).unwrap();
+        let output = anchored(tokens, &frames, &video(&[0, 7]), Gravity::MeanCameraUp);
         assert!(output.poses[0].position.length() < 1e-5);
         assert!((output.poses[0].heading().degrees() - 90.0).abs() < 1e-2);
         assert!(output.poses[1].position.distance(Vec3::X) < 1e-5);
@@ -222,5 +288,71 @@ mod tests {
         let (mean, first) = (tilts(Gravity::MeanCameraUp), tilts(Gravity::FirstCameraUp));
         assert!(near(mean, [20.0, 20.0]), "{mean:?}");
         assert!(near(first, [0.0, 40.0]), "{first:?}");
+    }
+
+    #[test]
+    fn five_frames_in_batches_are_those_encoded_one_by_one() {
+        let (network, images) = tiny(HeadKind::Linear, 5);
+        let frames = [0, 3, 4, 8, 9];
+        let mut pass = Box::new(Cut3rPass::new(&network, video(&frames)).unwrap());
+        let mut told = Vec::new();
+        for at in 0..5 {
+            let mut progress = |step: CameraStep<'_>| {
+                told.push((step.done, step.total, step.poses.len()));
+                true
+            };
+            assert!(pass.take(&images.get(at).unwrap(), &mut progress).unwrap());
+        }
+        // The fifth waits, the four before are known already.
+        assert_eq!(told, [(0, 5, 0), (1, 5, 1), (2, 5, 2), (3, 5, 3), (4, 5, 4)]);
+        let output = pass.finish(&mut |_| true).unwrap().unwrap();
+
+        let mut recurrence = network.start(1).unwrap();
+        let mut alone = Vec::new();
+        for at in 0..5 {
+            let frame = network.encode(&images.narrow(0, at, 1).unwrap()).unwrap();
+            alone.push(network.step(&frame, &mut recurrence, Carry::Update).unwrap().camera_token);
+        }
+        let alone = numbers(&Tensor::cat(&alone, 0).unwrap());
+        let tokens = numbers(&output.tokens);
+        assert_eq!(output.tokens.dims(), [5, 24]);
+        assert!(tokens.iter().zip(&alone).all(|(a, b)| (a - b).abs() < 1e-4), "{tokens:?} {alone:?}");
+        // A frame is read differently where others came before.
+        let last = network.encode(&images.narrow(0, 4, 1).unwrap()).unwrap();
+        let first = network.step(&last, &mut network.start(1).unwrap(), Carry::Update).unwrap();
+        let first = numbers(&first.camera_token);
+        assert!(first.iter().zip(&alone[4 * 24..]).any(|(a, b)| (a - b).abs() > 1e-3));
+    }
+
+    #[test]
+    fn frames_taken_as_they_come_give_what_all_of_them_at_once_give() {
+        let (network, images) = tiny(HeadKind::Linear, 5);
+        let asked = video(&[0, 3, 4, 8, 9]);
+        let input = CameraInput {
+            features: &Tensor::zeros((5, 1, 1), DType::F32, &Device::Cpu).unwrap(),
+            pixels: &images,
+            secs: &[0.0; 5],
+            frame_size: asked.frame_size,
+            frames: &asked.frames,
+            sampled: &[0, 1, 2, 3, 4],
+        };
+        let at_once = CameraEncoder::encode(&network, &input, &mut |_| true).unwrap().unwrap();
+        let mut pass = network.begin(asked.clone()).unwrap().unwrap();
+        for at in 0..5 {
+            assert!(pass.take(&images.get(at).unwrap(), &mut |_| true).unwrap());
+        }
+        let one_by_one = pass.finish(&mut |_| true).unwrap().unwrap();
+        assert_eq!(numbers(&one_by_one.tokens), numbers(&at_once.tokens));
+        assert_eq!((one_by_one.poses, one_by_one.points), (at_once.poses, at_once.points));
+        // Stopping is possible before every batch and behind every frame.
+        for stop in 1..=8 {
+            let mut told = 0;
+            let mut progress = |_: CameraStep<'_>| {
+                told += 1;
+                told < stop
+            };
+            let output = CameraEncoder::encode(&network, &input, &mut progress).unwrap();
+            assert_eq!((output.is_none(), told), (stop <= 7, stop.min(7)));
+        }
     }
 }

@@ -2,11 +2,13 @@
 //! language model reads the camera token).
 
 use candle_core::{D, Result, Tensor};
-use candle_nn::{Linear, Module as _, VarBuilder};
+use candle_nn::{Module as _, VarBuilder};
 
-use super::blocks::{Mlp, Norm, Rope2d, RopePrecision, SelfAttention};
+use super::blocks::{Mlp, Rope2d, RopePrecision, SelfAttention};
 use super::dpt::Dpt;
 use super::{Cut3rConfig, DecodedFrame, EncodedFrame, HeadKind, grid_positions, pose_encoding};
+use crate::model::layers::{LayerNorm, Linear, linear};
+use crate::model::ops;
 
 /// Smallest length that a vector is divided by.
 const SMALLEST: f64 = 1e-8;
@@ -20,6 +22,15 @@ pub struct DenseOutput {
     pub points: Tensor,
     /// (B, H, W), at least 1.
     pub confidence: Tensor,
+}
+
+/// What a frame says of itself.
+#[derive(Debug, Clone)]
+pub struct OwnView {
+    /// Pose encoding (B, 7): translation, quaternion wxyz with w >= 0; camera-to-world.
+    pub camera_pose: Tensor,
+    /// Points in the own camera.
+    pub points: DenseOutput,
 }
 
 /// Everything the heads say about a frame.
@@ -81,44 +92,53 @@ impl Heads {
         })
     }
 
-    pub(super) fn forward(&self, frame: &EncodedFrame, decoded: &DecodedFrame) -> Result<FrameHeads> {
-        let camera_pose = pose_encoding(&self.pose.forward(&decoded.camera_token)?)?;
-        let patches = |layer: usize| {
-            let tokens = &decoded.image_layers[layer - 1];
-            tokens.narrow(1, 1, tokens.dim(1)? - 1)?.contiguous()
+    /// Pose and points in the own camera; the other heads are as much work again each.
+    pub(super) fn own_view(&self, frame: &EncodedFrame, decoded: &DecodedFrame) -> Result<OwnView> {
+        let last = patches(decoded, decoded.image_layers.len())?;
+        let raw = match &self.dense {
+            Dense::Dpt { own, .. } => own.forward(&self.dpt_input(frame, decoded, &last)?, frame.grid)?,
+            Dense::Linear { own, patch, .. } => in_front(&unfold(&own.forward(&last)?, frame.grid, *patch)?)?,
         };
-        let last = patches(decoded.image_layers.len())?;
-        let rope =
-            Rope2d::new(&grid_positions(frame.grid), self.head_dim, RopePrecision::Full, last.device())?;
+        Ok(OwnView {
+            camera_pose: pose_encoding(&self.pose.forward(&decoded.camera_token)?)?,
+            points: dense_points(&raw)?,
+        })
+    }
+
+    pub(super) fn forward(&self, frame: &EncodedFrame, decoded: &DecodedFrame) -> Result<FrameHeads> {
+        let OwnView { camera_pose, points } = self.own_view(frame, decoded)?;
+        let grid = frame.grid;
+        let last = patches(decoded, decoded.image_layers.len())?;
+        let rope = Rope2d::new(&grid_positions(grid), self.head_dim, RopePrecision::Full, last.device())?;
         let condition = decoded.camera_token.unsqueeze(1)?;
         let crossed = self
             .transform
             .iter()
             .try_fold(last.clone(), |tokens, block| block.forward(&tokens, &condition, &rope))?;
-        let (own, world, rgb) = match &self.dense {
-            Dense::Dpt { own, cross, rgb } => {
-                let middle = [patches(self.layers[0])?, patches(self.layers[1])?];
-                let input = |last: &Tensor| {
-                    [frame.tokens.clone(), middle[0].clone(), middle[1].clone(), last.clone()]
-                };
-                let plain = input(&last);
-                (
-                    dense_points(&own.forward(&plain, frame.grid)?)?,
-                    dense_points(&cross.forward(&input(&crossed), frame.grid)?)?,
-                    rgb.forward(&plain, frame.grid)?,
-                )
-            }
-            Dense::Linear { own, cross, rgb, patch } => {
-                let map = |mlp: &Mlp, tokens: &Tensor| unfold(&mlp.forward(tokens)?, frame.grid, *patch);
-                (
-                    dense_points(&in_front(&map(own, &last)?)?)?,
-                    dense_points(&map(cross, &crossed)?)?,
-                    map(rgb, &last)?,
-                )
-            }
+        let (world, rgb) = match &self.dense {
+            Dense::Dpt { cross, rgb, .. } => (
+                cross.forward(&self.dpt_input(frame, decoded, &crossed)?, grid)?,
+                rgb.forward(&self.dpt_input(frame, decoded, &last)?, grid)?,
+            ),
+            Dense::Linear { cross, rgb, patch, .. } => (
+                unfold(&cross.forward(&crossed)?, grid, *patch)?,
+                unfold(&rgb.forward(&last)?, grid, *patch)?,
+            ),
         };
-        Ok(FrameHeads { camera_pose, own, world, rgb: colors(&rgb)? })
+        Ok(FrameHeads { camera_pose, own: points, world: dense_points(&world)?, rgb: colors(&rgb)? })
     }
+
+    /// The four token maps of a convolutional head that ends with `last`.
+    fn dpt_input(&self, frame: &EncodedFrame, decoded: &DecodedFrame, last: &Tensor) -> Result<[Tensor; 4]> {
+        let [early, late] = self.layers;
+        Ok([frame.tokens.clone(), patches(decoded, early)?, patches(decoded, late)?, last.clone()])
+    }
+}
+
+/// Image tokens (B, N, D) after decoder block `layer`, counted from 1.
+fn patches(decoded: &DecodedFrame, layer: usize) -> Result<Tensor> {
+    let tokens = &decoded.image_layers[layer - 1];
+    tokens.narrow(1, 1, tokens.dim(1)? - 1)?.contiguous()
 }
 
 /// (B, N, C·p²) per patch to (B, C, H, W).
@@ -170,7 +190,7 @@ fn colors(raw: &Tensor) -> Result<Tensor> {
 /// LayerNorm whose shift and scale come from the camera token.
 #[derive(Debug, Clone)]
 struct ModulatedNorm {
-    norm: Norm,
+    norm: LayerNorm,
     linear: Linear,
 }
 
@@ -178,8 +198,8 @@ impl ModulatedNorm {
     fn new(c: &Cut3rConfig, vb: &VarBuilder<'_>) -> Result<Self> {
         let width = c.dec_embed_dim;
         Ok(Self {
-            norm: Norm::new(width, c.norm_eps, &vb.pp("norm"))?,
-            linear: candle_nn::linear(width, 2 * width, vb.pp("mlp.1"))?,
+            norm: LayerNorm::new(width, c.norm_eps, &vb.pp("norm"))?,
+            linear: linear(width, 2 * width, true, &vb.pp("mlp.1"))?,
         })
     }
 
@@ -211,7 +231,35 @@ impl ModulatedBlock {
     }
 
     fn forward(&self, x: &Tensor, condition: &Tensor, rope: &Rope2d) -> Result<Tensor> {
-        let x = (x + self.attn.forward(&self.norm1.forward(x, condition)?, Some(rope))?)?;
-        &x + self.mlp.forward(&self.norm2.forward(&x, condition)?)?
+        let x = ops::add(x, &self.attn.forward(&self.norm1.forward(x, condition)?, Some(rope))?)?;
+        ops::add(&x, &self.mlp.forward(&self.norm2.forward(&x, condition)?)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::tiny;
+    use super::super::{Carry, DptConfig};
+    use super::*;
+
+    #[test]
+    fn pose_and_own_points_are_the_same_with_and_without_the_other_heads() {
+        let dpt = DptConfig { feature_dim: 8, last_dim: 4, layer_dims: [4, 4, 8, 8] };
+        for kind in [HeadKind::Dpt(dpt), HeadKind::Linear] {
+            let (network, images) = tiny(kind, 2);
+            let mut recurrence = network.start(1).unwrap();
+            for at in 0..2 {
+                let frame = network.encode(&images.narrow(0, at, 1).unwrap()).unwrap();
+                let decoded = network.step(&frame, &mut recurrence, Carry::Update).unwrap();
+                let all = network.heads(&frame, &decoded).unwrap().unwrap();
+                let own = network.own_view(&frame, &decoded).unwrap().unwrap();
+                let values = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                assert_eq!(own.points.points.dims(), [1, 32, 32, 3]);
+                assert_eq!(values(&own.camera_pose), values(&all.camera_pose));
+                assert_eq!(values(&own.points.points), values(&all.own.points));
+                assert_eq!(values(&own.points.confidence), values(&all.own.confidence));
+                assert_ne!(values(&own.points.points), values(&all.world.points));
+            }
+        }
     }
 }

@@ -2,10 +2,11 @@
 //! the mean image feature.
 
 use candle_core::{Result, Tensor};
-use candle_nn::{Linear, Module as _, VarBuilder};
+use candle_nn::{Module as _, VarBuilder};
 
 use super::Cut3rConfig;
 use super::blocks::DecoderBlock;
+use crate::model::layers::{Linear, linear};
 
 /// Blocks of each direction.
 const BLOCKS: usize = 2;
@@ -28,7 +29,7 @@ impl PoseMemory {
         Ok(Self {
             initial: vb.get((1, c.local_mem_size, width), "mem")?,
             masked_token: vb.get((1, 1, c.dec_embed_dim), "masked_token")?,
-            proj_q: candle_nn::linear(c.enc_embed_dim, c.dec_embed_dim, vb.pp("proj_q"))?,
+            proj_q: linear(c.enc_embed_dim, c.dec_embed_dim, true, &vb.pp("proj_q"))?,
             write_blocks: blocks("write_blocks")?,
             read_blocks: blocks("read_blocks")?,
         })

@@ -16,14 +16,15 @@ mod heads;
 mod memory;
 mod pose;
 
-use candle_core::{D, Result, Tensor};
-use candle_nn::{Conv2d, Conv2dConfig, Linear, Module as _, VarBuilder};
+use candle_core::{Result, Tensor};
+use candle_nn::{Conv2d, Conv2dConfig, Module as _, VarBuilder};
 
-use blocks::{Block, DecoderBlock, Norm, Rope2d, RopePrecision};
+use super::layers::{LayerNorm, Linear, linear};
+use blocks::{Block, DecoderBlock, Rope2d, RopePrecision};
 pub use config::{Cut3rConfig, DptConfig, Gravity, HeadKind, InputResize, Precision, RopeDtype};
 pub use encoder::build;
 use heads::Heads;
-pub use heads::{DenseOutput, FrameHeads};
+pub use heads::{DenseOutput, FrameHeads, OwnView};
 use memory::PoseMemory;
 pub use pose::{camera_from_encoding, encoding_from_camera, inverse_encoding, pose_encoding};
 
@@ -33,15 +34,15 @@ pub struct Cut3r {
     config: Cut3rConfig,
     patch_embed: Conv2d,
     encoder: Vec<Block>,
-    encoder_norm: Norm,
+    encoder_norm: LayerNorm,
     embed: Linear,
     embed_state: Linear,
     register_tokens: Tensor,
     pose_token: Tensor,
     image_blocks: Vec<DecoderBlock>,
     state_blocks: Vec<DecoderBlock>,
-    image_norm: Norm,
-    state_norm: Norm,
+    image_norm: LayerNorm,
+    state_norm: LayerNorm,
     memory: PoseMemory,
     heads: Option<Heads>,
 }
@@ -111,15 +112,15 @@ impl Cut3r {
             encoder: (0..c.enc_depth)
                 .map(|i| Block::new(c.enc_embed_dim, c.enc_num_heads, c, &vb.pp("enc_blocks").pp(i)))
                 .collect::<Result<_>>()?,
-            encoder_norm: Norm::new(c.enc_embed_dim, c.norm_eps, &vb.pp("enc_norm"))?,
-            embed: candle_nn::linear(c.enc_embed_dim, c.dec_embed_dim, vb.pp("decoder_embed"))?,
-            embed_state: candle_nn::linear(c.enc_embed_dim, c.dec_embed_dim, vb.pp("decoder_embed_state"))?,
+            encoder_norm: LayerNorm::new(c.enc_embed_dim, c.norm_eps, &vb.pp("enc_norm"))?,
+            embed: linear(c.enc_embed_dim, c.dec_embed_dim, true, &vb.pp("decoder_embed"))?,
+            embed_state: linear(c.enc_embed_dim, c.dec_embed_dim, true, &vb.pp("decoder_embed_state"))?,
             register_tokens: vb.get((c.state_size, c.enc_embed_dim), "register_tokens.weight")?,
             pose_token: vb.get((1, 1, c.dec_embed_dim), "pose_token")?,
             image_blocks: decoder("dec_blocks", c.dec_num_heads)?,
             state_blocks: decoder("dec_blocks_state", c.state_dec_num_heads)?,
-            image_norm: Norm::new(c.dec_embed_dim, c.norm_eps, &vb.pp("dec_norm"))?,
-            state_norm: Norm::new(c.dec_embed_dim, c.norm_eps, &vb.pp("dec_norm_state"))?,
+            image_norm: LayerNorm::new(c.dec_embed_dim, c.norm_eps, &vb.pp("dec_norm"))?,
+            state_norm: LayerNorm::new(c.dec_embed_dim, c.norm_eps, &vb.pp("dec_norm_state"))?,
             memory: PoseMemory::new(c, &vb.pp("pose_retriever"))?,
             heads: c.heads.as_ref().map(|kind| Heads::new(kind, c, &vb.pp("downstream_head"))).transpose()?,
             config: c.clone(),
@@ -193,10 +194,15 @@ impl Cut3r {
         Ok(DecodedFrame { pose_query, camera_token, image_layers, state_layers })
     }
 
-    /// Pose and, with heads, dense points of a decoded frame.
+    /// Everything that the heads say about a decoded frame; `None` without heads.
     pub fn heads(&self, frame: &EncodedFrame, decoded: &DecodedFrame) -> Result<Option<FrameHeads>> {
-        let Some(heads) = &self.heads else { return Ok(None) };
-        heads.forward(frame, decoded).map(Some)
+        self.heads.as_ref().map(|heads| heads.forward(frame, decoded)).transpose()
+    }
+
+    /// Pose and own points of a decoded frame, as [`Self::heads`] gives them, for a third of the
+    /// work; `None` without heads.
+    pub fn own_view(&self, frame: &EncodedFrame, decoded: &DecodedFrame) -> Result<Option<OwnView>> {
+        self.heads.as_ref().map(|heads| heads.own_view(frame, decoded)).transpose()
     }
 
     /// Both streams after every block; the last entry is normalised.
@@ -249,13 +255,48 @@ fn state_positions(count: usize) -> Vec<(i32, i32)> {
     (0..count).map(|i| ((i / width) as i32, (i % width) as i32)).collect()
 }
 
-/// Splits the last dimension into `heads`: (B, N, W) to (B, heads, N, W / heads).
-fn split_heads(x: &Tensor, heads: usize) -> Result<Tensor> {
-    let (batch, length, width) = x.dims3()?;
-    x.reshape((batch, length, heads, width / heads))?.transpose(1, 2)?.contiguous()
-}
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
 
-/// Inverse of [`split_heads`].
-fn merge_heads(x: &Tensor) -> Result<Tensor> {
-    x.transpose(1, 2)?.contiguous()?.flatten_from(D::Minus2)
+    use super::*;
+    use crate::model::SeededVariables;
+
+    /// A small network and random frames for it, (count, 3, 32, 32).
+    pub(super) fn tiny(heads: HeadKind, count: usize) -> (Cut3r, Tensor) {
+        let config = Cut3rConfig {
+            enc_embed_dim: 16,
+            enc_depth: 2,
+            enc_num_heads: 2,
+            dec_embed_dim: 24,
+            dec_depth: 4,
+            dec_num_heads: 2,
+            state_dec_num_heads: 3,
+            state_size: 6,
+            local_mem_size: 5,
+            heads: Some(heads),
+            image_size: 32,
+            ..Cut3rConfig::published()
+        };
+        let weights = SeededVariables::new(6).builder(DType::F32, &Device::Cpu);
+        let images = Tensor::rand(-1f32, 1.0, (count, 3, 32, 32), &Device::Cpu).unwrap();
+        (Cut3r::new(&config, &weights).unwrap(), images)
+    }
+
+    #[test]
+    fn frames_encoded_together_are_those_encoded_alone() {
+        let (network, images) = tiny(HeadKind::Linear, 5);
+        let together = network.encode(&images).unwrap();
+        assert_eq!((together.tokens.dims(), together.grid), ([5, 4, 16].as_slice(), (2, 2)));
+        for at in 0..5 {
+            let alone = network.encode(&images.narrow(0, at, 1).unwrap()).unwrap();
+            let apart = |other: usize| {
+                let other = together.tokens.narrow(0, other, 1).unwrap();
+                let apart = (&alone.tokens - other).unwrap().abs().unwrap().max_all().unwrap();
+                apart.to_scalar::<f32>().unwrap()
+            };
+            let (same, other) = (apart(at), apart((at + 1) % 5));
+            assert!(same < 1e-5 && other > 1e-2, "{at}: {same} {other}");
+        }
+    }
 }

@@ -252,6 +252,39 @@ fn trained_masks_keep_their_gradient() {
     assert!(weigh(&out).backward().unwrap().get(mask.as_tensor()).is_some());
 }
 
+/// Scores of 4161 and 4162 are one number in half precision.
+#[test]
+fn scores_of_half_precision_numbers_are_told_apart() {
+    for dtype in [DType::BF16, DType::F16] {
+        let half = |values: &[f32], shape: [usize; 4]| {
+            Tensor::from_slice(values, &shape, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
+        };
+        let (q, k) = (half(&[64.0, 1.0], [1, 1, 1, 2]), half(&[65.0, 1.0, 65.0, 2.0], [1, 1, 2, 2]));
+        let v = half(&[0.0, 1.0], [1, 1, 2, 1]);
+        let mask = half(&[0.0, 0.0], [1, 1, 1, 2]);
+        for mask in [AttentionMask::None, AttentionMask::Additive(&mask)] {
+            for way in [composed::attention, attention] {
+                let out = way(&q, &k, &v, 1.0, mask).unwrap();
+                assert_eq!(out.dtype(), dtype);
+                // 1 / (1 + e⁻¹), in half precision.
+                assert_close("value", &flat(&out), &[0.731_059], 2e-3);
+            }
+        }
+    }
+}
+
+#[test]
+fn composed_attention_of_half_precision_numbers_agrees_with_f32() {
+    let mut rng = ChaCha8Rng::seed_from_u64(9);
+    let half = [[2, 6, 5, 8], [2, 2, 9, 8], [2, 2, 9, 8]]
+        .map(|shape| random(&mut rng, &shape).as_tensor().to_dtype(DType::BF16).unwrap());
+    let [q, k, v] = half.each_ref().map(|x| x.to_dtype(DType::F32).unwrap());
+    let mask = AttentionMask::Causal { offset: 4 };
+    let expected = composed::attention(&q, &k, &v, 0.5, mask).unwrap();
+    let out = composed::attention(&half[0], &half[1], &half[2], 0.5, mask).unwrap();
+    assert_close("value", &flat(&out), &flat(&expected), 1e-2);
+}
+
 #[test]
 fn attention_takes_strided_operands() {
     check(
