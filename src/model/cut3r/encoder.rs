@@ -101,8 +101,9 @@ impl Cut3rPass {
 
 impl CameraPass for Cut3rPass {
     fn take(&mut self, pixels: &Tensor, progress: CameraProgress<'_>) -> Result<bool> {
-        let side = self.network.config().image_size;
-        let picture = pixels.unsqueeze(0)?.to_dtype(DType::F32)?.upsample_bilinear2d(side, side, false)?;
+        let Cut3rConfig { image_size: side, resize, .. } = *self.network.config();
+        let corners = resize == InputResize::BilinearCorners;
+        let picture = pixels.unsqueeze(0)?.to_dtype(DType::F32)?.upsample_bilinear2d(side, side, corners)?;
         self.waiting.push(picture);
         if self.waiting.len() < ENCODER_BATCH { Ok(true) } else { self.decode_waiting(progress) }
     }
@@ -112,7 +113,7 @@ impl CameraPass for Cut3rPass {
             return Ok(None);
         }
         let tokens = Tensor::cat(&self.tokens, 0)?.to_dtype(self.video.dtype)?;
-        Ok(Some(anchored(tokens, &self.frames, &self.video)))
+        Ok(Some(anchored(tokens, &self.frames, &self.video, self.network.config().gravity)))
     }
 }
 
