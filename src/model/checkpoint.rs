@@ -17,6 +17,7 @@ use super::memory_plan::{MemoryPlan, free_memory, shortage};
 use super::published::{config_from_published, is_ignored};
 use super::quantized::{QuantizedSource, Weights};
 use super::tokenizer::TextTokenizer;
+use super::tokenizer_parts::{VOCABULARY_FILE, assembled};
 use super::weight_files::{self, Place, WeightFiles};
 use super::{ModelError, Network, NumberType, camera, network};
 
@@ -257,7 +258,11 @@ pub(super) fn read_tokenizer(
     if is_gguf(path) {
         return TextTokenizer::parse(text_of(path, files, names::TOKENIZER_KEY)?.as_bytes(), path, rows);
     }
-    TextTokenizer::load(&path.join(TOKENIZER_FILE), rows)
+    let whole = path.join(TOKENIZER_FILE);
+    if !whole.exists() && path.join(VOCABULARY_FILE).exists() {
+        return assembled(path, rows);
+    }
+    TextTokenizer::load(&whole, rows)
 }
 
 /// Reads `config.json`, ours or a published one; the rows of the embedding table are

@@ -42,6 +42,7 @@ pub mod random_weights;
 pub mod sequence;
 pub mod siglip;
 pub mod tokenizer;
+mod tokenizer_parts;
 mod watched;
 mod weight_files;
 

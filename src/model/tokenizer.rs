@@ -139,6 +139,11 @@ impl TextTokenizer {
         self.inner.to_string(false).map_err(|error| error.to_string())
     }
 
+    /// The id of a token with exactly this text.
+    pub(super) fn id_of(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
     /// Number of entries.
     pub fn entries(&self) -> usize {
         self.inner.get_vocab_size(true)
