@@ -12,6 +12,7 @@ use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
 
 use super::config::ModelConfig;
+use super::generation_settings::GenerationSettings;
 use super::gguf::{self, names};
 use super::memory_plan::{MemoryPlan, free_memory, shortage};
 use super::published::{config_from_published, is_ignored};
@@ -27,6 +28,9 @@ pub const CONFIG_FILE: &str = "config.json";
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
 /// See [`CONFIG_FILE`].
 pub const WEIGHTS_FILE: &str = "model.safetensors";
+
+/// See [`CONFIG_FILE`]; it need not be there.
+pub const GENERATION_FILE: &str = "generation_config.json";
 
 /// Names listed of each kind of problem before "and n more".
 const LISTED: usize = 5;
@@ -96,8 +100,10 @@ pub struct Checkpoint {
     pub network: Network,
     /// The camera encoder.
     pub camera: Option<Box<dyn camera::CameraEncoder>>,
-    /// The tokenizer.
+    /// The tokenizer; answers end where it and `generation` say.
     pub tokenizer: TextTokenizer,
+    /// What it says of its answers.
+    pub generation: GenerationSettings,
     /// What became of every tensor.
     pub report: KeyReport,
 }
@@ -118,7 +124,7 @@ impl Checkpoint {
         {
             return Err(ModelError::Memory { path: path.to_owned(), reason });
         }
-        let tokenizer = read_tokenizer(path, &files, &config)?;
+        let mut tokenizer = read_tokenizer(path, &files, &config)?;
         if config.tokenizer_entries != 0 && config.tokenizer_entries != tokenizer.entries() {
             return Err(ModelError::Tokenizer {
                 path: if is_gguf(path) { path.to_owned() } else { path.join(TOKENIZER_FILE) },
@@ -129,6 +135,8 @@ impl Checkpoint {
                 ),
             });
         }
+        let generation = read_generation(path, &files, &config)?;
+        tokenizer.stop_at(&generation.stop_ids);
         let source = CheckpointSource::new(files);
         let root = VarBuilder::from_backend(Box::new(source.clone()), dtype, device.clone());
         let wrong = |error: candle_core::Error| ModelError::Weights {
@@ -140,7 +148,7 @@ impl Checkpoint {
         let camera = camera::build(&config, root.pp(network::CAMERA_PREFIX)).map_err(wrong)?;
         let report = source.report(&config);
         match report.problem() {
-            None => Ok(Self { config, network, camera, tokenizer, report }),
+            None => Ok(Self { config, network, camera, tokenizer, generation, report }),
             Some(reason) => Err(ModelError::Weights { path: source.files.location.clone(), reason }),
         }
     }
@@ -263,6 +271,33 @@ pub(super) fn read_tokenizer(
         return assembled(path, rows);
     }
     TextTokenizer::load(&whole, rows)
+}
+
+/// The content of `generation_config.json`, and the file that it stands in; `None` without.
+pub(super) fn generation_text(
+    path: &Path,
+    files: &WeightFiles,
+) -> Result<Option<(PathBuf, String)>, ModelError> {
+    if is_gguf(path) {
+        let text = files.gguf().and_then(|(_, file)| file.text(names::GENERATION_KEY));
+        return Ok(text.map(|text| (path.to_owned(), text.to_owned())));
+    }
+    let file = path.join(GENERATION_FILE);
+    match std::fs::read_to_string(&file) {
+        Ok(text) => Ok(Some((file, text))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(ModelError::Config { path: file, reason: error.to_string() }),
+    }
+}
+
+fn read_generation(
+    path: &Path,
+    files: &WeightFiles,
+    config: &ModelConfig,
+) -> Result<GenerationSettings, ModelError> {
+    let Some((file, text)) = generation_text(path, files)? else { return Ok(GenerationSettings::default()) };
+    GenerationSettings::parse(text.as_bytes(), config.language.vocab_size)
+        .map_err(|reason| ModelError::Config { path: file, reason })
 }
 
 /// Reads `config.json`, ours or a published one; the rows of the embedding table are

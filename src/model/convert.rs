@@ -11,7 +11,10 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::{Dtype, View};
 
-use super::checkpoint::{TOKENIZER_FILE, WEIGHTS_FILE, check_new, open, read_tokenizer, write_config};
+use super::checkpoint::{
+    GENERATION_FILE, TOKENIZER_FILE, WEIGHTS_FILE, check_new, generation_text, open, read_tokenizer,
+    write_config,
+};
 use super::published::is_ignored;
 use super::weight_files::{Place, WeightFiles};
 use super::{ModelError, NumberType};
@@ -73,6 +76,9 @@ pub fn convert(
     let path = to.join(WEIGHTS_FILE);
     fs::rename(&partial, &path).map_err(|error| write_error(error.to_string()))?;
     tokenizer.save(&to.join(TOKENIZER_FILE))?;
+    if let Some((_, text)) = generation_text(from, &files)? {
+        fs::write(to.join(GENERATION_FILE), text).map_err(|error| write_error(error.to_string()))?;
+    }
     write_config(to, &config)?;
     read_back(&files, &used, to, dtype)?;
     let bytes = fs::metadata(&path).map_err(|error| write_error(error.to_string()))?.len();

@@ -144,6 +144,12 @@ impl TextTokenizer {
         self.inner.token_to_id(token)
     }
 
+    /// Lets generation end at these as well.
+    pub(super) fn stop_at(&mut self, ids: &[u32]) {
+        let new: Vec<u32> = ids.iter().filter(|id| !self.stop_ids.contains(id)).copied().collect();
+        self.stop_ids.extend(new);
+    }
+
     /// Number of entries.
     pub fn entries(&self) -> usize {
         self.inner.get_vocab_size(true)
