@@ -152,7 +152,8 @@ impl View for StoredTensor<'_> {
         match bytes {
             Ok(bytes) => Cow::Owned(bytes),
             Err(reason) => {
-                *self.state.failed.borrow_mut() = Some(format!("{}: {reason}", self.place.name));
+                let described = self.files.described(self.place);
+                *self.state.failed.borrow_mut() = Some(format!("{described}: {reason}"));
                 Cow::Owned(Vec::new())
             }
         }

@@ -9,6 +9,7 @@
 
 pub mod camera;
 pub mod checkpoint;
+mod checkpoint_source;
 pub mod config;
 pub mod convert;
 pub mod cut3r;
@@ -21,6 +22,7 @@ mod generation_settings;
 pub mod geometry_cue;
 mod gguf;
 pub mod heads;
+mod key_report;
 pub mod layers;
 mod layout_reader;
 mod loc3r_model;
@@ -101,6 +103,14 @@ pub enum ModelError {
         /// The file, or the folder of the shards.
         path: PathBuf,
         /// Which tensors.
+        reason: String,
+    },
+    /// A whole model of the kind that Loc3R-VLM is trained from, without what locates.
+    #[error("{path} is a base model: {reason}")]
+    BaseModel {
+        /// The file, or the folder of several.
+        path: PathBuf,
+        /// What it lacks, and what to put beside it.
         reason: String,
     },
     /// The model is larger than the device's memory.

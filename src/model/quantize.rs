@@ -200,7 +200,7 @@ impl Tensors<'_> {
         for ((name, place), written) in self.used.iter().zip(self.written) {
             let encoded = self.encoded(place, written).map_err(|reason| ModelError::Weights {
                 path: self.files.location.clone(),
-                reason: format!("{}: {reason}", place.name),
+                reason: format!("{}: {reason}", self.files.described(place)),
             })?;
             write_tensor(&mut file, &encoded.bytes).map_err(write_error)?;
             digests.push(Sha256::digest(&encoded.bytes).into());

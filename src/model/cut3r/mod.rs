@@ -22,6 +22,7 @@ use candle_nn::{Conv2d, Conv2dConfig, Linear, Module as _, VarBuilder};
 use blocks::{Block, DecoderBlock, Norm, Rope2d, RopePrecision};
 pub use config::{Cut3rConfig, DptConfig, HeadKind, RopeDtype};
 pub use encoder::build;
+pub(super) use encoder::working_numbers;
 use heads::Heads;
 pub use heads::{DenseOutput, FrameHeads};
 use memory::PoseMemory;
