@@ -93,7 +93,7 @@ impl MemoryPlan {
             vision: weights.vision.saturating_mul(size),
             // Geometry is computed in f32 whatever the rest is.
             camera: weights.camera.saturating_mul(wide),
-            keys_and_values: (tokens as f64 * per_token) as u64 * size,
+            keys_and_values: ((tokens as f64 * per_token) as u64).saturating_mul(size),
             working: working(config, tokens, size as f64, hardware),
             widened: if is_widened { weights.largest.saturating_mul(wide) } else { 0 },
             graphics: if hardware == Hardware::GraphicsCard { GRAPHICS } else { 0 },

@@ -37,6 +37,7 @@ pub(super) fn assembled(folder: &Path, vocab_rows: usize) -> Result<TextTokenize
     let parts = Parts { folder };
     parts.check_class()?;
     let added = parts.added()?;
+    let vocabulary = parts.vocabulary()?;
     let tokenizer = json!({
         "version": "1.0",
         "truncation": null,
@@ -52,7 +53,7 @@ pub(super) fn assembled(folder: &Path, vocab_rows: usize) -> Result<TextTokenize
         "model": {
             "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": "",
             "end_of_word_suffix": "", "fuse_unk": false, "byte_fallback": false,
-            "vocab": parts.vocabulary()?, "merges": parts.merges()?,
+            "merges": parts.merges(&vocabulary)?, "vocab": vocabulary,
         },
     });
     let path = folder.join(VOCABULARY_FILE);
@@ -117,19 +118,25 @@ impl Parts<'_> {
             .map_err(|error| unusable(self.folder.join(VOCABULARY_FILE), &error.to_string()))
     }
 
-    /// Pairs of pieces.
-    fn merges(&self) -> Result<Vec<[String; 2]>, ModelError> {
+    /// Pairs of pieces, each of which makes another one.
+    fn merges(&self, vocabulary: &BTreeMap<String, u32>) -> Result<Vec<[String; 2]>, ModelError> {
         let text = self.text(MERGES_FILE)?;
         let lines = text.lines().enumerate();
         let lines =
             lines.filter(|(at, line)| !line.is_empty() && !(*at == 0 && line.starts_with("#version")));
         lines
-            .map(|(at, line)| match line.split(' ').collect::<Vec<_>>().as_slice() {
-                [left, right] => Ok([(*left).to_owned(), (*right).to_owned()]),
-                _ => {
-                    let reason = format!("line {} is no pair of pieces: {line:?}", at + 1);
-                    Err(unusable(self.folder.join(MERGES_FILE), &reason))
+            .map(|(at, line)| {
+                let wrong = |what: &str| {
+                    let reason = format!("line {} {what}: {line:?}", at + 1);
+                    unusable(self.folder.join(MERGES_FILE), &reason)
+                };
+                let pair: Vec<&str> = line.split(' ').collect();
+                let [left, right] = pair[..] else { return Err(wrong("is no pair of pieces")) };
+                let made = format!("{left}{right}");
+                if ![left, right, &made].into_iter().all(|piece| vocabulary.contains_key(piece)) {
+                    return Err(wrong("joins or makes a piece that vocab.json lacks"));
                 }
+                Ok([left.to_owned(), right.to_owned()])
             })
             .collect()
     }
@@ -278,7 +285,8 @@ mod tests {
         refused(SETTINGS_FILE, r#"{"add_prefix_space": true}"#, &[SETTINGS_FILE, "add_prefix_space"]);
         refused(SETTINGS_FILE, "{", &[SETTINGS_FILE]);
         refused(SETTINGS_FILE, r#"{"added_tokens_decoder": {"x": {}}}"#, &[SETTINGS_FILE, "\"x\""]);
-        refused(MERGES_FILE, "- a\n1 2 3", &[MERGES_FILE, "line 2"]);
+        refused(MERGES_FILE, "- a\n1 2 3", &[MERGES_FILE, "line 2 is no pair"]);
+        refused(MERGES_FILE, "#version: 0.2\n1 2\n- b", &[MERGES_FILE, "line 3 joins or makes a piece"]);
         refused(VOCABULARY_FILE, "[]", &[VOCABULARY_FILE]);
         let gap = r#"{"<|endoftext|>": 262, "<|im_start|>": 263, "<|im_end|>": 264, "<image>": 270}"#;
         refused(ADDED_FILE, gap, &["<image> has id 270"]);
