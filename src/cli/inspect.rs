@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use candle_core::{DType, Device};
+use candle_core::Device;
 
 use super::{output, places};
 use crate::geometry::ImageSize;
-use crate::model::checkpoint::{CONFIG_FILE, Checkpoint, KeyReport, is_gguf, memory_plans};
-use crate::model::choices;
+use crate::model::GenerationSettings;
+use crate::model::checkpoint::{CONFIG_FILE, Examination, GENERATION_FILE, KeyReport, examine, is_gguf};
+use crate::model::choices::{self, Choice};
 use crate::model::memory_plan::{free_memory, gigabytes};
 use crate::model::network::TRAINING_ONLY_PREFIX;
 use crate::synth::{LoadedScene, Room, read_scene_file};
@@ -24,19 +25,18 @@ pub(super) struct InspectArgs {
     /// Print one JSON object instead of text.
     #[arg(long)]
     json: bool,
-    /// List what became of every tensor of a checkpoint.
+    /// List what becomes of every tensor of a checkpoint: used, unused, missing or unexpected.
     #[arg(long)]
     tensors: bool,
 }
 
 pub(super) fn run(args: InspectArgs) -> anyhow::Result<ExitCode> {
     let args = InspectArgs { path: places::path_or_installed(args.path)?, ..args };
-    let text = match Kind::of(&args.path) {
+    match Kind::of(&args.path) {
         Kind::Checkpoint => inspect_checkpoint(&args)?,
-        Kind::Scene => inspect_scene(&args.path, args.json)?,
-        Kind::Video => inspect_video(&args.path, args.json)?,
-    };
-    output::result(&text);
+        Kind::Scene => output::result(&inspect_scene(&args.path, args.json)?),
+        Kind::Video => output::result(&inspect_video(&args.path, args.json)?),
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -62,88 +62,161 @@ impl Kind {
     }
 }
 
-/// Loads a checkpoint completely: what is printed is known to fit.
-fn inspect_checkpoint(args: &InspectArgs) -> anyhow::Result<String> {
-    let folder = &args.path;
-    let checkpoint = Checkpoint::load(folder, DType::F32, &Device::Cpu)?;
-    let (config, report) = (&checkpoint.config, &checkpoint.report);
-    let mut tensors: BTreeMap<&str, usize> = BTreeMap::new();
+/// Prints what the headers of a checkpoint tell, so that the largest one can be looked at
+/// anywhere, then fails if it cannot be loaded.
+fn inspect_checkpoint(args: &InspectArgs) -> anyhow::Result<()> {
+    let told = examine(&args.path, &Device::Cpu)?;
+    let text = if args.json { checkpoint_json(&args.path, &told)? } else { checkpoint_text(args, &told)? };
+    output::result(&text);
+    told.problem.map_or(Ok(()), |problem| Err(problem.into()))
+}
+
+/// Tensors that are used, by the first word of their names.
+fn parts(report: &KeyReport) -> BTreeMap<&str, usize> {
+    let mut parts: BTreeMap<&str, usize> = BTreeMap::new();
     for name in &report.used {
-        *tensors.entry(name.split('.').next().unwrap_or(name)).or_default() += 1;
+        *parts.entry(name.split('.').next().unwrap_or(name)).or_default() += 1;
     }
-    let plans = memory_plans(folder, &Device::Cpu)?;
-    let types = types(report);
+    parts
+}
+
+fn checkpoint_json(folder: &Path, told: &Examination) -> anyhow::Result<String> {
+    let report = &told.report;
+    let memory: BTreeMap<&str, _> = told.plans.iter().map(|(numbers, plan)| (*numbers, plan)).collect();
+    let problems: BTreeMap<&str, &[String]> =
+        report.problems().into_iter().filter(|(_, names)| !names.is_empty()).collect();
+    let generation = &told.generation;
     let choices = choices::of(folder)?;
-    if args.json {
-        let memory: BTreeMap<&str, _> = plans.iter().map(|(dtype, plan)| (dtype.as_str(), plan)).collect();
-        let facts = serde_json::json!({
-            "folder": folder, "parameters": report.parameters, "tensors": tensors, "memory_bytes": memory,
-            "stored": types, "config": config, "choices": choices,
-        });
-        return Ok(serde_json::to_string_pretty(&facts)?);
+    let facts = serde_json::json!({
+        "folder": folder, "parameters": report.parameters, "tensors": parts(report),
+        "memory_bytes": memory, "stored": types(report), "config": told.config, "choices": choices,
+        "generation": {
+            "stop_ids": generation.stop_ids, "max_new_tokens": generation.max_new_tokens,
+            "unused": generation.unused,
+        },
+        "problems": problems, "problem": told.problem.as_ref().map(ToString::to_string),
+    });
+    Ok(serde_json::to_string_pretty(&facts)?)
+}
+
+/// One fact a line, names in a column.
+#[derive(Default)]
+struct Facts(Vec<String>);
+
+impl Facts {
+    fn add(&mut self, name: &str, value: impl std::fmt::Display) {
+        self.0.push(format!("{name:<11} {value}"));
     }
+}
+
+fn checkpoint_text(args: &InspectArgs, told: &Examination) -> anyhow::Result<String> {
+    let mut facts = Facts::default();
+    tell_model(&mut facts, &args.path, told, &choices::of(&args.path)?);
+    tell_memory(&mut facts, told);
+    tell_tensors(&mut facts, &told.report, args.tensors);
+    Ok(facts.0.join("\n"))
+}
+
+fn tell_model(facts: &mut Facts, path: &Path, told: &Examination, choices: &[Choice]) {
+    let Examination { config, report, generation, .. } = told;
     let (vision, language) = (&config.vision, &config.language);
-    let mut lines = Vec::new();
-    let mut fact = |name: &str, value: String| lines.push(format!("{name:<11} {value}"));
-    fact("checkpoint", folder.display().to_string());
-    fact("model", config.name.clone());
+    facts.add("checkpoint", path.display());
+    facts.add("model", &config.name);
     if !config.notice.is_empty() {
-        fact("notice", config.notice.clone());
+        facts.add("notice", &config.notice);
     }
-    fact("weights", format!("{:.2} million", report.parameters as f64 / 1e6));
-    fact(
-        "video",
-        format!("{} frames of {} x {} pixels", config.num_frames, vision.image_size, vision.image_size),
-    );
-    fact("vision", format!("{} layers, width {}", vision.num_hidden_layers, vision.hidden_size));
-    fact("language", format!("{} layers, width {}", language.num_hidden_layers, language.hidden_size));
+    facts.add("weights", format!("{:.2} million", report.parameters as f64 / 1e6));
+    let side = vision.image_size;
+    facts.add("video", format!("{} frames of {side} x {side} pixels", config.num_frames));
+    facts.add("vision", format!("{} layers, width {}", vision.num_hidden_layers, vision.hidden_size));
+    facts.add("language", format!("{} layers, width {}", language.num_hidden_layers, language.hidden_size));
     if let Some(known) = &config.familiarity {
-        fact(
+        let limit = known.limit;
+        facts.add(
             "familiarity",
-            format!("clips farther than {:.2} from the training rooms are remarked on", known.limit),
+            format!("clips farther than {limit:.2} from the training rooms are remarked on"),
         );
     }
-    for choice in &choices {
-        fact("choice", choice.to_string());
+    facts.add("vocabulary", format!("{} entries", language.vocab_size));
+    facts.add("answers", answers(generation));
+    for choice in choices {
+        facts.add("choice", choice);
     }
+}
+
+/// How answers are made: "greedy; temperature 0.7 of generation_config.json is not used".
+fn answers(generation: &GenerationSettings) -> String {
+    let mut parts = vec!["greedy".to_owned()];
+    if let Some(longest) = generation.max_new_tokens {
+        parts.push(format!("at most {longest} tokens"));
+    }
+    if !generation.stop_ids.is_empty() {
+        let ids: Vec<String> = generation.stop_ids.iter().map(ToString::to_string).collect();
+        parts.push(format!("ends at tokens {}", ids.join(", ")));
+    }
+    if !generation.unused.is_empty() {
+        let are = if generation.unused.len() == 1 { "is" } else { "are" };
+        parts.push(format!("{} of {GENERATION_FILE} {are} not used", generation.unused.join(", ")));
+    }
+    parts.join("; ")
+}
+
+fn tell_memory(facts: &mut Facts, told: &Examination) {
     let free = free_memory(&Device::Cpu);
-    for (dtype, plan) in &plans {
+    for (numbers, plan) in &told.plans {
         let fits = match free {
             Some(free) if plan.total() > free => format!("; only {} are free here", gigabytes(free)),
             Some(free) => format!("; {} are free here", gigabytes(free)),
             None => String::new(),
         };
-        fact("memory", format!("as {}: {plan}{fits}", dtype.as_str()));
+        let how = match *numbers {
+            "bf16" => "bf16 or f16".to_owned(),
+            "q4_K" => "q4_K, the rest bf16 (loc3r convert --quantize q4_K)".to_owned(),
+            other => other.to_owned(),
+        };
+        facts.add("memory", format!("as {how}: {plan}{fits}"));
     }
-    fact("vocabulary", format!("{} entries", language.vocab_size));
-    for (part, count) in &tensors {
-        fact("tensors", format!("{count} in {part}"));
+}
+
+fn tell_tensors(facts: &mut Facts, report: &KeyReport, each: bool) {
+    for (part, count) in parts(report) {
+        facts.add("tensors", format!("{count} in {part}"));
     }
-    for (name, TypeFacts { tensors, bytes }) in &types {
-        fact("stored", format!("{tensors} tensors as {name}, {}", gigabytes(*bytes)));
+    for (name, TypeFacts { tensors, bytes }) in types(report) {
+        facts.add("stored", format!("{tensors} tensors as {name}, {}", gigabytes(bytes)));
     }
     let (training, unused): (Vec<_>, Vec<_>) =
         report.ignored.iter().partition(|name| name.starts_with(TRAINING_ONLY_PREFIX));
     for (what, names) in [("training", &training), ("unused", &unused)] {
         if !names.is_empty() {
-            fact(what, format!("{} tensors", names.len()));
+            facts.add(what, format!("{} tensors", names.len()));
         }
     }
-    if args.tensors {
-        for name in &report.used {
-            let stored = report
-                .stored
-                .get(name)
-                .map_or_else(String::new, |stored| format!(", {} in {}", stored.numbers.name(), stored.file));
-            fact("used", format!("{name}{stored}"));
-        }
-        for (what, names) in [("training", training), ("unused", unused)] {
-            for name in names {
-                fact(what, name.clone());
-            }
+    for (what, names) in report.problems() {
+        if !names.is_empty() {
+            facts.add(what, format!("{} tensors", names.len()));
         }
     }
-    Ok(lines.join("\n"))
+    if !each {
+        return;
+    }
+    for name in &report.used {
+        let stored = report
+            .stored
+            .get(name)
+            .map_or_else(String::new, |stored| format!(", {} in {}", stored.numbers.name(), stored.file));
+        facts.add("used", format!("{name}{stored}"));
+    }
+    for (what, names) in [("training", training), ("unused", unused)] {
+        for name in names {
+            facts.add(what, name);
+        }
+    }
+    for (what, names) in report.problems() {
+        for name in names {
+            facts.add(what, name);
+        }
+    }
 }
 
 /// The loaded tensors of one type of numbers.

@@ -1,24 +1,25 @@
 //! Checkpoints: folders of `config.json`, `tokenizer.json` and weights (`weight_files`), or
 //! one GGUF file with all of it. Every tensor is accounted for; nothing loads half.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use candle_core::quantized::QTensor;
-use candle_core::{DType, Device, Shape, Tensor};
-use candle_nn::var_builder::SimpleBackend;
-use candle_nn::{Init, VarBuilder};
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
 
+use super::checkpoint_source::CheckpointSource;
 use super::config::ModelConfig;
+use super::generation_settings::GenerationSettings;
 use super::gguf::{self, names};
-use super::memory_plan::{MemoryPlan, free_memory, shortage};
-use super::published::is_ignored;
+pub use super::key_report::{KeyReport, StoredAs};
+use super::memory_plan::{Alternative, Hardware, MemoryPlan, free_memory, shortage};
 use super::published_config::config_from_published;
-use super::quantized::{QuantizedSource, Weights};
+use super::quantize::Quantization;
+use super::quantized::Weights;
 use super::tokenizer::TextTokenizer;
-use super::weight_files::{self, Place, WeightFiles};
+use super::tokenizer_parts::{VOCABULARY_FILE, assembled};
+use super::weight_files::{self, WeightFiles};
 use super::{ModelError, Network, NumberType, camera, network};
 
 /// File names inside a checkpoint folder.
@@ -27,65 +28,8 @@ pub const CONFIG_FILE: &str = "config.json";
 pub const TOKENIZER_FILE: &str = "tokenizer.json";
 /// See [`CONFIG_FILE`].
 pub const WEIGHTS_FILE: &str = "model.safetensors";
-
-/// Names listed of each kind of problem before "and n more".
-const LISTED: usize = 5;
-
-/// What became of every tensor. Names are those of the network; where the file had
-/// another one it stands in brackets.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct KeyReport {
-    /// Loaded.
-    pub used: Vec<String>,
-    /// Known, but not needed (the vision tower's last layer and post norm, what only training
-    /// reads).
-    pub ignored: Vec<String>,
-    /// Needed, but not there.
-    pub missing: Vec<String>,
-    /// There, but not known.
-    pub unexpected: Vec<String>,
-    /// "name is (2, 3), the model needs (3, 2)".
-    pub wrong_shape: Vec<String>,
-    /// Holding NaN or infinity.
-    pub not_finite: Vec<String>,
-    /// How the loaded ones are stored, and where.
-    pub stored: BTreeMap<String, StoredAs>,
-    /// Number of weights loaded.
-    pub parameters: u64,
-}
-
-/// How a tensor is stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredAs {
-    /// Type of its numbers.
-    pub numbers: NumberType,
-    /// Bytes in the file.
-    pub bytes: u64,
-    /// Name of the file.
-    pub file: String,
-}
-
-impl KeyReport {
-    /// One sentence per kind of problem; `None` when all is well.
-    pub fn problem(&self) -> Option<String> {
-        let list = |names: &[String]| {
-            let shown = names.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", ");
-            if names.len() > LISTED { format!("{shown} and {} more", names.len() - LISTED) } else { shown }
-        };
-        let kinds = [
-            ("missing: ", &self.missing),
-            ("wrong shape: ", &self.wrong_shape),
-            ("not finite (NaN or infinity): ", &self.not_finite),
-            ("unexpected: ", &self.unexpected),
-        ];
-        let found: Vec<String> = kinds
-            .into_iter()
-            .filter(|(_, names)| !names.is_empty())
-            .map(|(kind, names)| format!("{kind}{}", list(names)))
-            .collect();
-        (!found.is_empty()).then(|| found.join("; "))
-    }
-}
+/// See [`CONFIG_FILE`]; it need not be there.
+pub const GENERATION_FILE: &str = "generation_config.json";
 
 /// A checkpoint in memory.
 #[derive(Debug)]
@@ -96,8 +40,10 @@ pub struct Checkpoint {
     pub network: Network,
     /// The camera encoder.
     pub camera: Option<Box<dyn camera::CameraEncoder>>,
-    /// The tokenizer.
+    /// The tokenizer; answers end where it and `generation` say.
     pub tokenizer: TextTokenizer,
+    /// What it says of its answers.
+    pub generation: GenerationSettings,
     /// What became of every tensor.
     pub report: KeyReport,
 }
@@ -109,41 +55,145 @@ impl Checkpoint {
     /// # Errors
     /// When a file cannot be read, or the parts do not fit; the message names file and tensor.
     pub fn load(path: &Path, dtype: DType, device: &Device) -> Result<Self, ModelError> {
+        Self::load_within(path, dtype, device, free_memory(device))
+    }
+
+    /// [`Self::load`] on a device with so many bytes free; `None` where it does not say.
+    ///
+    /// # Errors
+    /// See [`Self::load`]. A tensor that is missing, unknown or of another shape, and too little
+    /// memory, are told of before a tensor is read.
+    pub fn load_within(
+        path: &Path,
+        dtype: DType,
+        device: &Device,
+        free: Option<u64>,
+    ) -> Result<Self, ModelError> {
         let (files, config) = open(path)?;
-        // Refused before the system ends the program.
-        let weights = files.counts(&config, device);
-        let plan = |dtype| MemoryPlan::new(&config, &weights, dtype);
-        let half = (dtype == DType::F32).then(|| plan(DType::BF16));
-        if let Some(reason) = free_memory(device).and_then(|free| shortage(&plan(dtype), half.as_ref(), free))
-        {
+        let files = Arc::new(files);
+        if let Some(refusal) = report_of_headers(&files, &config)?.refusal(&files.location) {
+            return Err(refusal);
+        }
+        let plan = plan(&files, &config, None, dtype, device);
+        let alternatives = alternatives(&files, &config, dtype, device);
+        if let Some(reason) = free.and_then(|free| shortage(&plan, &alternatives, free)) {
             return Err(ModelError::Memory { path: path.to_owned(), reason });
         }
-        let tokenizer = read_tokenizer(path, &files, &config)?;
-        if config.tokenizer_entries != 0 && config.tokenizer_entries != tokenizer.entries() {
-            return Err(ModelError::Tokenizer {
-                path: if is_gguf(path) { path.to_owned() } else { path.join(TOKENIZER_FILE) },
-                reason: format!(
-                    "it has {} entries, the weights were trained with {}; take the tokenizer of this checkpoint",
-                    tokenizer.entries(),
-                    config.tokenizer_entries
-                ),
-            });
-        }
-        let source = CheckpointSource::new(files);
-        let root = VarBuilder::from_backend(Box::new(source.clone()), dtype, device.clone());
-        let wrong = |error: candle_core::Error| ModelError::Weights {
-            path: source.files.location.clone(),
-            reason: error.to_string(),
-        };
-        let network =
-            Network::from_weights(&config, &Weights::with_quantized(&root, &source)).map_err(wrong)?;
-        let camera = camera::build(&config, root.pp(network::CAMERA_PREFIX)).map_err(wrong)?;
+        let mut tokenizer = fitting_tokenizer(path, &files, &config)?;
+        let generation = read_generation(path, &files, &config)?;
+        tokenizer.stop_at(&generation.stop_ids);
+        let source = CheckpointSource::of_tensors(&files);
+        let (network, camera) = built(&source, &files.location, &config, dtype, device)?;
         let report = source.report(&config);
-        match report.problem() {
-            None => Ok(Self { config, network, camera, tokenizer, report }),
-            Some(reason) => Err(ModelError::Weights { path: source.files.location.clone(), reason }),
+        match report.refusal(&files.location) {
+            None => Ok(Self { config, network, camera, tokenizer, generation, report }),
+            Some(refusal) => Err(refusal),
         }
     }
+}
+
+/// What a checkpoint holds, and whether it can be loaded, as far as configuration, tokenizer
+/// and the headers of its weights tell: no tensor is read.
+#[derive(Debug)]
+pub struct Examination {
+    /// Sizes and choices.
+    pub config: ModelConfig,
+    /// What becomes of every tensor. NaN is found when tensors are read.
+    pub report: KeyReport,
+    /// What it says of its answers.
+    pub generation: GenerationSettings,
+    /// What it takes, by the type that numbers are kept in: "f32", "bf16" (and f16), and, where
+    /// its language model is not quantised, what `loc3r convert --quantize q4_K` would make of
+    /// it, with the rest in bf16.
+    pub plans: Vec<(&'static str, MemoryPlan)>,
+    /// What keeps it from being loaded, but for memory; the first of several.
+    pub problem: Option<ModelError>,
+}
+
+/// Looks at a checkpoint that is to run on `device`.
+///
+/// # Errors
+/// When a file cannot be opened, or the configuration cannot be used. What can be told of a
+/// checkpoint that does not fit together is told; see [`Examination::problem`].
+pub fn examine(path: &Path, device: &Device) -> Result<Examination, ModelError> {
+    let (files, config) = open(path)?;
+    let files = Arc::new(files);
+    let report = report_of_headers(&files, &config)?;
+    let as_stored = |dtype: DType| (dtype.as_str(), plan(&files, &config, None, dtype, device));
+    let mut plans = [DType::F32, DType::BF16].map(as_stored).to_vec();
+    if !files.is_quantized() {
+        let quantization = Quantization::Q4K;
+        let plan = plan(&files, &config, Some(quantization), DType::BF16, device);
+        plans.push((quantization.name(), plan));
+    }
+    let tokenizer = fitting_tokenizer(path, &files, &config);
+    let generation = read_generation(path, &files, &config);
+    let refusal = report.refusal(&files.location);
+    let (generation, unread) = match generation {
+        Ok(generation) => (generation, None),
+        Err(error) => (GenerationSettings::default(), Some(error)),
+    };
+    let problem = refusal.or(tokenizer.err()).or(unread);
+    Ok(Examination { config, report, generation, plans, problem })
+}
+
+/// Builds network and camera encoder from a source whose files are at `location`.
+fn built(
+    source: &CheckpointSource,
+    location: &Path,
+    config: &ModelConfig,
+    dtype: DType,
+    device: &Device,
+) -> Result<(Network, Option<Box<dyn camera::CameraEncoder>>), ModelError> {
+    let root = VarBuilder::from_backend(Box::new(source.clone()), dtype, device.clone());
+    let network = Network::from_weights(config, &Weights::with_quantized(&root, source));
+    let parts = network.and_then(|network| {
+        let camera = camera::build(config, root.pp(network::CAMERA_PREFIX))?;
+        Ok((network, camera))
+    });
+    parts.map_err(|error| ModelError::Weights { path: location.to_owned(), reason: error.to_string() })
+}
+
+/// What becomes of every tensor, without reading one.
+fn report_of_headers(files: &Arc<WeightFiles>, config: &ModelConfig) -> Result<KeyReport, ModelError> {
+    let source = CheckpointSource::of_headers(files);
+    drop(built(&source, &files.location, config, DType::F32, &Device::Cpu)?);
+    Ok(source.report(config))
+}
+
+fn plan(
+    files: &WeightFiles,
+    config: &ModelConfig,
+    quantization: Option<Quantization>,
+    dtype: DType,
+    device: &Device,
+) -> MemoryPlan {
+    let weights = files.counts(config, quantization, device);
+    MemoryPlan::new(config, &weights, dtype, Hardware::of(device))
+}
+
+/// What else could be done with a model that is asked for as `dtype`.
+fn alternatives(
+    files: &WeightFiles,
+    config: &ModelConfig,
+    dtype: DType,
+    device: &Device,
+) -> Vec<Alternative> {
+    let mut found = Vec::new();
+    let mut add = |how, quantization, dtype| {
+        found.push(Alternative { how, plan: plan(files, config, quantization, dtype, device) });
+    };
+    let (is_whole, quantized) = (dtype == DType::F32, Some(Quantization::Q4K));
+    if is_whole {
+        add("with `--precision bf16`", None, DType::BF16);
+    }
+    if !files.is_quantized() {
+        add("quantised by `loc3r convert --quantize q4_K`", quantized, dtype);
+        if is_whole {
+            add("quantised so and with `--precision bf16`", quantized, DType::BF16);
+        }
+    }
+    found
 }
 
 /// The files that decide what the network of a checkpoint computes: configuration and weights.
@@ -165,8 +215,7 @@ pub fn is_gguf(path: &Path) -> bool {
 /// When a file cannot be read.
 pub fn memory_plans(path: &Path, device: &Device) -> Result<[(DType, MemoryPlan); 2], ModelError> {
     let (files, config) = open(path)?;
-    let weights = files.counts(&config, device);
-    Ok([DType::F32, DType::BF16].map(|dtype| (dtype, MemoryPlan::new(&config, &weights, dtype))))
+    Ok([DType::F32, DType::BF16].map(|dtype| (dtype, plan(&files, &config, None, dtype, device))))
 }
 
 /// The types that the weights of a folder are stored as, the most frequent first; no tensor
@@ -258,7 +307,58 @@ pub(super) fn read_tokenizer(
     if is_gguf(path) {
         return TextTokenizer::parse(text_of(path, files, names::TOKENIZER_KEY)?.as_bytes(), path, rows);
     }
-    TextTokenizer::load(&path.join(TOKENIZER_FILE), rows)
+    let whole = path.join(TOKENIZER_FILE);
+    if !whole.exists() && path.join(VOCABULARY_FILE).exists() {
+        return assembled(path, rows);
+    }
+    TextTokenizer::load(&whole, rows)
+}
+
+/// [`read_tokenizer`], refused when the weights were trained with another one.
+fn fitting_tokenizer(
+    path: &Path,
+    files: &WeightFiles,
+    config: &ModelConfig,
+) -> Result<TextTokenizer, ModelError> {
+    let tokenizer = read_tokenizer(path, files, config)?;
+    if config.tokenizer_entries == 0 || config.tokenizer_entries == tokenizer.entries() {
+        return Ok(tokenizer);
+    }
+    Err(ModelError::Tokenizer {
+        path: if is_gguf(path) { path.to_owned() } else { path.join(TOKENIZER_FILE) },
+        reason: format!(
+            "it has {} entries, by config.json the weights were trained with {}; take the tokenizer of this checkpoint",
+            tokenizer.entries(),
+            config.tokenizer_entries
+        ),
+    })
+}
+
+/// The content of `generation_config.json`, and the file that it stands in; `None` without.
+pub(super) fn generation_text(
+    path: &Path,
+    files: &WeightFiles,
+) -> Result<Option<(PathBuf, String)>, ModelError> {
+    if is_gguf(path) {
+        let text = files.gguf().and_then(|(_, file)| file.text(names::GENERATION_KEY));
+        return Ok(text.map(|text| (path.to_owned(), text.to_owned())));
+    }
+    let file = path.join(GENERATION_FILE);
+    match std::fs::read_to_string(&file) {
+        Ok(text) => Ok(Some((file, text))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(ModelError::Config { path: file, reason: error.to_string() }),
+    }
+}
+
+fn read_generation(
+    path: &Path,
+    files: &WeightFiles,
+    config: &ModelConfig,
+) -> Result<GenerationSettings, ModelError> {
+    let Some((file, text)) = generation_text(path, files)? else { return Ok(GenerationSettings::default()) };
+    GenerationSettings::parse(text.as_bytes(), config.language.vocab_size)
+        .map_err(|reason| ModelError::Config { path: file, reason })
 }
 
 /// The content of `config.json`, and the file that it stands in.
@@ -295,161 +395,4 @@ fn read_config(path: &Path, files: &WeightFiles) -> Result<ModelConfig, ModelErr
         config.language.vocab_size = rows;
     }
     Ok(config)
-}
-
-/// Gives tensors to a [`VarBuilder`] and writes down what it was asked for. A tensor
-/// that is missing or wrong becomes zeros, so that one run finds every problem; the
-/// report decides whether the result may be used.
-#[derive(Clone)]
-struct CheckpointSource {
-    files: Arc<WeightFiles>,
-    report: Arc<Mutex<KeyReport>>,
-    /// Numbers that stand in for missing ones.
-    stand_ins: Arc<AtomicUsize>,
-}
-
-impl CheckpointSource {
-    fn new(files: WeightFiles) -> Self {
-        Self { files: Arc::new(files), report: Arc::default(), stand_ins: Arc::default() }
-    }
-
-    fn locked(&self) -> MutexGuard<'_, KeyReport> {
-        self.report.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The report after building, with what nobody asked for.
-    fn report(&self, config: &ModelConfig) -> KeyReport {
-        let mut report = self.locked().clone();
-        let asked: BTreeSet<&String> = report.used.iter().collect();
-        let left: Vec<String> =
-            self.files.places.keys().filter(|name| !asked.contains(name)).cloned().collect();
-        let wrong: Vec<String> = report.wrong_shape.iter().chain(&report.not_finite).cloned().collect();
-        for name in left {
-            if wrong.iter().any(|problem| problem.split(' ').next() == Some(name.as_str())) {
-                continue;
-            }
-            let original = &self.files.places[&name].name;
-            let shown = if *original == name { name.clone() } else { format!("{name} [{original}]") };
-            let list = if is_ignored(&name, config) { &mut report.ignored } else { &mut report.unexpected };
-            list.push(shown);
-        }
-        report.ignored.extend(self.files.replaced.iter().cloned());
-        report
-    }
-
-    /// Writes down that a tensor was given.
-    fn note_used(&self, name: &str, place: &Place) {
-        let count = place.shape.iter().product::<usize>();
-        let stored = StoredAs {
-            numbers: place.numbers,
-            bytes: place.numbers.bytes(&place.shape).unwrap_or_default() as u64,
-            file: self.files.file_name(place),
-        };
-        let mut report = self.locked();
-        report.parameters += count as u64;
-        report.used.push(name.to_owned());
-        report.stored.insert(name.to_owned(), stored);
-    }
-
-    /// A name as people find it in their files.
-    fn shown(&self, name: &str) -> String {
-        match self.files.gguf().and_then(|_| names::gguf_name(name)) {
-            Some(theirs) => format!("{name} [{theirs}]"),
-            None => name.to_owned(),
-        }
-    }
-
-    /// The tensor, or a note of what is wrong with it.
-    fn find(
-        &self,
-        name: &str,
-        shape: &Shape,
-        dtype: DType,
-        device: &Device,
-    ) -> candle_core::Result<Option<Tensor>> {
-        let Some(place) = self.files.places.get(name) else {
-            self.locked().missing.push(self.shown(name));
-            return Ok(None);
-        };
-        if place.shape != shape.dims() {
-            let problem = format!("{name} is {:?}, the model needs {:?}", place.shape, shape.dims());
-            self.locked().wrong_shape.push(problem);
-            return Ok(None);
-        }
-        let Some(tensor) = self.files.read(place, device)? else {
-            self.locked().not_finite.push(name.to_owned());
-            return Ok(None);
-        };
-        let tensor = tensor.to_dtype(dtype)?;
-        self.note_used(name, place);
-        Ok(Some(tensor))
-    }
-
-    /// Zeros for a tensor that is missing or of another shape, so that all such tensors are
-    /// found before the report refuses them. A configuration that asks for far more than
-    /// the files hold is refused at once.
-    fn stand_in(
-        &self,
-        shape: Shape,
-        name: &str,
-        dtype: DType,
-        device: &Device,
-    ) -> candle_core::Result<Tensor> {
-        /// As many numbers are granted in any case.
-        const SMALL: usize = 1 << 22;
-        let count = |dims: &[usize]| dims.iter().try_fold(1usize, |count, &side| count.checked_mul(side));
-        let stored = self.files.places.values().filter_map(|place| count(&place.shape));
-        let granted = stored.fold(SMALL, usize::saturating_add).saturating_mul(2);
-        let wanted = count(shape.dims()).unwrap_or(usize::MAX).min(granted + 1);
-        if self.stand_ins.fetch_add(wanted, Ordering::Relaxed) + wanted > granted {
-            candle_core::bail!(
-                "config.json asks for {name} of {:?} and more that the files do not hold",
-                shape.dims()
-            );
-        }
-        Tensor::zeros(shape, dtype, device)
-    }
-}
-
-impl QuantizedSource for CheckpointSource {
-    fn quantized(
-        &self,
-        name: &str,
-        shape: (usize, usize),
-        device: &Device,
-    ) -> candle_core::Result<Option<Arc<QTensor>>> {
-        // What is missing or wrong is asked for again as a dense tensor, and reported there.
-        let fitting = self.files.places.get(name).filter(|place| place.shape == [shape.0, shape.1]);
-        let Some(place) = fitting else { return Ok(None) };
-        let blocks = self.files.read_blocks(place, device)?;
-        if blocks.is_some() {
-            self.note_used(name, place);
-        }
-        Ok(blocks)
-    }
-}
-
-impl SimpleBackend for CheckpointSource {
-    fn get(
-        &self,
-        shape: Shape,
-        name: &str,
-        _init: Init,
-        dtype: DType,
-        device: &Device,
-    ) -> candle_core::Result<Tensor> {
-        match self.find(name, &shape, dtype, device)? {
-            Some(tensor) => Ok(tensor),
-            None => self.stand_in(shape, name, dtype, device),
-        }
-    }
-
-    fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> candle_core::Result<Tensor> {
-        let shape = Shape::from(self.files.shape(name).unwrap_or_default());
-        self.get(shape, name, Init::Const(0.0), dtype, device)
-    }
-
-    fn contains_tensor(&self, name: &str) -> bool {
-        self.files.places.contains_key(name)
-    }
 }

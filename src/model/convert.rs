@@ -11,7 +11,10 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::{Dtype, View};
 
-use super::checkpoint::{TOKENIZER_FILE, WEIGHTS_FILE, check_new, open, read_tokenizer, write_config};
+use super::checkpoint::{
+    GENERATION_FILE, TOKENIZER_FILE, WEIGHTS_FILE, check_new, generation_text, open, read_tokenizer,
+    write_config,
+};
 use super::published::is_ignored;
 use super::weight_files::{Place, WeightFiles};
 use super::{ModelError, NumberType};
@@ -73,6 +76,9 @@ pub fn convert(
     let path = to.join(WEIGHTS_FILE);
     fs::rename(&partial, &path).map_err(|error| write_error(error.to_string()))?;
     tokenizer.save(&to.join(TOKENIZER_FILE))?;
+    if let Some((_, text)) = generation_text(from, &files)? {
+        fs::write(to.join(GENERATION_FILE), text).map_err(|error| write_error(error.to_string()))?;
+    }
     write_config(to, &config)?;
     read_back(&files, &used, to, dtype)?;
     let bytes = fs::metadata(&path).map_err(|error| write_error(error.to_string()))?.len();
@@ -146,7 +152,8 @@ impl View for StoredTensor<'_> {
         match bytes {
             Ok(bytes) => Cow::Owned(bytes),
             Err(reason) => {
-                *self.state.failed.borrow_mut() = Some(format!("{}: {reason}", self.place.name));
+                let described = self.files.described(self.place);
+                *self.state.failed.borrow_mut() = Some(format!("{described}: {reason}"));
                 Cow::Owned(Vec::new())
             }
         }

@@ -78,6 +78,8 @@ pub struct Loc3rModel {
     camera: Option<Box<dyn CameraEncoder>>,
     tokenizer: TextTokenizer,
     parameters: u64,
+    /// Longest answer where nobody asks for another, tokens.
+    longest_answer: Option<usize>,
     dtype: DType,
     device: Device,
     /// Rows that go through the language model at once.
@@ -105,16 +107,9 @@ impl Loc3rModel {
     /// See [`Self::load`].
     pub fn load_as(folder: &Path, dtype: DType, device: &Device) -> Result<Self, ModelError> {
         let loaded = checkpoint::Checkpoint::load(folder, dtype, device)?;
-        let parameters = loaded.report.parameters;
-        Ok(Self::new(
-            loaded.config,
-            loaded.network,
-            loaded.camera,
-            loaded.tokenizer,
-            parameters,
-            dtype,
-            device,
-        ))
+        let checkpoint::Checkpoint { config, network, camera, tokenizer, generation, report } = loaded;
+        let model = Self::new(config, network, camera, tokenizer, report.parameters, dtype, device);
+        Ok(Self { longest_answer: generation.max_new_tokens, ..model })
     }
 
     /// Random weights from a seed, with a tokenizer learned from a few sentences.
@@ -149,8 +144,19 @@ impl Loc3rModel {
     ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        let (device, prefill_chunk) = (device.clone(), PREFILL_CHUNK);
-        Self { id, config, network, camera, tokenizer, parameters, dtype, device, prefill_chunk }
+        let (longest_answer, device, prefill_chunk) = (None, device.clone(), PREFILL_CHUNK);
+        Self {
+            id,
+            config,
+            network,
+            camera,
+            tokenizer,
+            parameters,
+            longest_answer,
+            dtype,
+            device,
+            prefill_chunk,
+        }
     }
 
     /// Type of the numbers it computes with.
@@ -181,6 +187,12 @@ impl Loc3rModel {
     /// How closely the camera encoder follows a video between the sampled frames.
     pub fn spacing(&self) -> Option<FrameSpacing> {
         self.camera.as_ref().and_then(|camera| camera.spacing())
+    }
+
+    /// The longest answer that the checkpoint wants to give where nobody asks for another,
+    /// tokens; `None` where it does not say.
+    pub fn longest_answer(&self) -> Option<usize> {
+        self.longest_answer
     }
 
     /// Number of weights.

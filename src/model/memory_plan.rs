@@ -7,13 +7,38 @@ use candle_core::{DType, Device};
 use serde::Serialize;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
-use super::config::ModelConfig;
+use super::config::{CameraEncoderConfig, ModelConfig};
+use super::cut3r;
 use super::prefill::PREFILL_CHUNK;
 use super::sequence::VisualLayout;
 use super::siglip;
 
 /// Tokens of prompt, situation, question and answer behind a video.
 const TEXT_TOKENS: usize = 1024;
+
+/// Bytes left for drawing on a graphics card, where the app has its window: at 3840 x 2160
+/// pixels two pictures that are drawn in turn, depth and three pictures to show take 200 MB, the
+/// video's texture, points and the driver's own about as much again.
+const GRAPHICS: u64 = 500_000_000;
+
+/// Bytes of a number that is computed with on the processor, whatever it is kept in.
+const WIDE: f64 = 4.0;
+
+/// What kind of device computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hardware {
+    /// The processor: products are computed in f32.
+    Processor,
+    /// A graphics card: it computes in the type that numbers are kept in, and draws the app.
+    GraphicsCard,
+}
+
+impl Hardware {
+    /// The kind of `device`.
+    pub fn of(device: &Device) -> Self {
+        if device.is_cpu() { Self::Processor } else { Self::GraphicsCard }
+    }
+}
 
 /// Numbers stored in a checkpoint, by the part of the network that needs them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,6 +52,9 @@ pub struct WeightCounts {
     /// Bytes, not numbers, of the language model's quantised matrices: they stay as they are,
     /// whatever the others become. Copies for faster products count as well.
     pub quantized: u64,
+    /// Of the largest matrix that is multiplied, but for those of the camera encoder and the
+    /// quantised ones; counted among the others as well.
+    pub largest: u64,
 }
 
 /// Bytes that a model takes.
@@ -42,30 +70,48 @@ pub struct MemoryPlan {
     pub keys_and_values: u64,
     /// What comes and goes while a video is read, at most.
     pub working: u64,
+    /// The largest matrix in f32, which it becomes for the time of a product where a processor
+    /// keeps numbers of half that size.
+    pub widened: u64,
+    /// What drawing the app takes on the same device.
+    pub graphics: u64,
 }
 
 impl MemoryPlan {
     /// The plan of a model whose numbers, but for quantised matrices, are of type `dtype`.
-    pub fn new(config: &ModelConfig, weights: &WeightCounts, dtype: DType) -> Self {
+    pub fn new(config: &ModelConfig, weights: &WeightCounts, dtype: DType, hardware: Hardware) -> Self {
         let size = dtype.size_in_bytes() as u64;
+        let wide = DType::F32.size_in_bytes() as u64;
         let frames = config.num_frames as usize;
         let tokens = VisualLayout::new(config, frames).len() + TEXT_TOKENS;
         let language = &config.language;
         let head = language.hidden_size / language.num_attention_heads.max(1);
-        let per_token = 2 * language.num_hidden_layers * language.num_key_value_heads * head;
+        let per_token = product(&[2, language.num_hidden_layers, language.num_key_value_heads, head]);
+        let is_widened = hardware == Hardware::Processor && size < wide;
         Self {
             language: weights.language.saturating_mul(size).saturating_add(weights.quantized),
-            vision: weights.vision * size,
+            vision: weights.vision.saturating_mul(size),
             // Geometry is computed in f32 whatever the rest is.
-            camera: weights.camera * DType::F32.size_in_bytes() as u64,
-            keys_and_values: (tokens * per_token) as u64 * size,
-            working: working(config, tokens) * size,
+            camera: weights.camera.saturating_mul(wide),
+            keys_and_values: ((tokens as f64 * per_token) as u64).saturating_mul(size),
+            working: working(config, tokens, size as f64, hardware),
+            widened: if is_widened { weights.largest.saturating_mul(wide) } else { 0 },
+            graphics: if hardware == Hardware::GraphicsCard { GRAPHICS } else { 0 },
         }
     }
 
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.language + self.vision + self.camera + self.keys_and_values + self.working
+        let parts = [
+            self.language,
+            self.vision,
+            self.camera,
+            self.keys_and_values,
+            self.working,
+            self.widened,
+            self.graphics,
+        ];
+        parts.into_iter().fold(0, u64::saturating_add)
     }
 }
 
@@ -73,31 +119,49 @@ impl fmt::Display for MemoryPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} (language model {}, vision tower {}, camera encoder {}, keys and values {}, working memory {})",
+            "{} (language model {}, vision tower {}, camera encoder {}, keys and values {}, working memory {}",
             gigabytes(self.total()),
             gigabytes(self.language),
             gigabytes(self.vision),
             gigabytes(self.camera),
             gigabytes(self.keys_and_values),
             gigabytes(self.working)
-        )
+        )?;
+        for (what, bytes) in [("a matrix widened to f32", self.widened), ("graphics", self.graphics)] {
+            if bytes > 0 {
+                write!(f, ", {what} {}", gigabytes(bytes))?;
+            }
+        }
+        write!(f, ")")
     }
 }
 
-/// Numbers alive at once, at most: features of all frames, and one pass of the vision tower
-/// or one chunk of the decoder with its attention scores.
-fn working(config: &ModelConfig, tokens: usize) -> u64 {
+/// Of sizes that a configuration may have invented: it grows beyond all memory rather than
+/// overflow.
+fn product(sizes: &[usize]) -> f64 {
+    sizes.iter().map(|&size| size as f64).product()
+}
+
+/// Bytes alive at once, at most, of numbers of `size` bytes: features of all frames, and one
+/// pass of the vision tower, of the camera encoder, or one chunk of the decoder with its
+/// attention scores.
+fn working(config: &ModelConfig, tokens: usize, size: f64, hardware: Hardware) -> u64 {
     let (vision, language) = (&config.vision, &config.language);
+    let frames = config.num_frames as usize;
     let patches = vision.grid() * vision.grid();
-    let kept = config.num_frames as usize * patches * vision.hidden_size + 2 * tokens * language.hidden_size;
-    let tower = siglip::CHUNK
-        * patches
-        * (6 * vision.hidden_size + 2 * vision.intermediate_size + vision.num_attention_heads * patches);
-    let rows = PREFILL_CHUNK.min(tokens);
-    let decoder = rows
-        * (6 * language.hidden_size + 3 * language.intermediate_size + language.num_attention_heads * tokens)
-        + language.vocab_size;
-    (kept + tower.max(decoder)) as u64
+    let kept = product(&[frames, patches, vision.hidden_size]) + product(&[2, tokens, language.hidden_size]);
+    let width = 6.0 * vision.hidden_size as f64 + 2.0 * vision.intermediate_size as f64;
+    let scores = product(&[vision.num_attention_heads, patches]);
+    let tower = product(&[siglip::CHUNK, patches]) * (width + scores);
+    let width = 6.0 * language.hidden_size as f64 + 3.0 * language.intermediate_size as f64;
+    let scores = product(&[language.num_attention_heads, tokens]);
+    let decoder = PREFILL_CHUNK.min(tokens) as f64 * (width + scores) + language.vocab_size as f64;
+    let camera = match &config.camera {
+        CameraEncoderConfig::Cut3r(sizes) => cut3r::working_numbers(sizes, frames, hardware),
+        CameraEncoderConfig::None | CameraEncoderConfig::Odometry(_) => 0.0,
+    };
+    let computed = if hardware == Hardware::Processor { WIDE } else { size };
+    (kept * size + (tower.max(decoder) * computed).max(camera * WIDE)) as u64
 }
 
 /// Bytes free on a device; `None` where it does not say.
@@ -128,63 +192,160 @@ pub fn gigabytes(bytes: u64) -> String {
     }
 }
 
-/// What is wrong with a plan that needs more than `free` bytes; `None` when it fits. `half`
-/// is the plan with numbers of half the size, if there is the choice.
-pub fn shortage(plan: &MemoryPlan, half: Option<&MemoryPlan>, free: u64) -> Option<String> {
-    (plan.total() > free).then(|| {
-        let remedy = match half {
-            Some(half) if half.total() <= free => format!(
-                "with `--precision bf16` it needs {}, or close other programs",
-                gigabytes(half.total())
-            ),
-            _ => "close other programs, or take a smaller model or a larger machine".to_owned(),
-        };
-        format!("it needs {plan} and {} are free; {remedy}", gigabytes(free))
-    })
+/// Another way to have a model, and what it takes then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alternative {
+    /// "with `--precision bf16`".
+    pub how: &'static str,
+    /// What it takes.
+    pub plan: MemoryPlan,
+}
+
+/// What is wrong with a plan that needs more than `free` bytes; `None` when it fits.
+/// `alternatives` are the other choices there are.
+pub fn shortage(plan: &MemoryPlan, alternatives: &[Alternative], free: u64) -> Option<String> {
+    if plan.total() <= free {
+        return None;
+    }
+    let list = |others: &[&Alternative], needs: &str| {
+        let told =
+            others.iter().map(|other| format!("{} it {needs} {}", other.how, gigabytes(other.plan.total())));
+        told.collect::<Vec<_>>().join("; ")
+    };
+    let (fitting, others): (Vec<_>, Vec<_>) =
+        alternatives.iter().partition(|other| other.plan.total() <= free);
+    let remedy = match (fitting.is_empty(), others.is_empty()) {
+        (false, _) => format!("{}; or close other programs", list(&fitting, "needs")),
+        (true, false) => format!(
+            "{}; close other programs, or take a smaller model or a larger machine",
+            list(&others, "still needs")
+        ),
+        (true, true) => "close other programs, or take a smaller model or a larger machine".to_owned(),
+    };
+    Some(format!(
+        "by config.json and the headers of its weights it needs {plan} and {} are free; {remedy}",
+        gigabytes(free)
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Of LLaVA-Video-7B with CUT3R; the largest matrix is the output layer.
+    const PUBLISHED: WeightCounts = WeightCounts {
+        language: 7_658_060_708,
+        vision: 397_747_744,
+        camera: 684_648_192,
+        quantized: 0,
+        largest: 152_064 * 3584,
+    };
+
+    fn near(bytes: u64, gigabytes: f64) -> bool {
+        (bytes as f64 / 1e9 - gigabytes).abs() < 0.1
+    }
+
     #[test]
     fn the_published_model_takes_what_the_specification_says() {
-        let weights =
-            WeightCounts { language: 7_658_060_708, vision: 397_747_744, camera: 684_648_192, quantized: 0 };
         let config = ModelConfig::llava_video_7b();
-        let plan = MemoryPlan::new(&config, &weights, DType::BF16);
-        let near = |bytes: u64, gigabytes: f64| (bytes as f64 / 1e9 - gigabytes).abs() < 0.1;
-        assert!(near(plan.language, 15.3) && near(plan.vision, 0.8) && near(plan.camera, 2.74), "{plan:?}");
+        let plan = |dtype, hardware| MemoryPlan::new(&config, &PUBLISHED, dtype, hardware);
+        let half = plan(DType::BF16, Hardware::GraphicsCard);
+        assert!(near(half.language, 15.3) && near(half.vision, 0.8) && near(half.camera, 2.74), "{half:?}");
         // 57,344 bytes a token.
-        assert_eq!(plan.keys_and_values % 57_344, 0);
-        assert!((6000..9000).contains(&(plan.keys_and_values / 57_344)), "{plan:?}");
-        assert!(plan.working < 2_000_000_000, "{plan}");
-        let full = MemoryPlan::new(&config, &weights, DType::F32);
-        // The camera encoder is kept in f32 at any rate.
-        assert_eq!(full.camera, plan.camera);
-        assert_eq!(full.total() - full.camera, 2 * (plan.total() - plan.camera));
+        assert_eq!(half.keys_and_values % 57_344, 0);
+        assert!((6000..9000).contains(&(half.keys_and_values / 57_344)), "{half:?}");
+        assert!(half.working < 2_000_000_000, "{half}");
+        for hardware in [Hardware::Processor, Hardware::GraphicsCard] {
+            let (full, half) = (plan(DType::F32, hardware), plan(DType::BF16, hardware));
+            // The camera encoder is kept in f32 at any rate.
+            assert_eq!(full.camera, half.camera);
+            let twice = |part: fn(&MemoryPlan) -> u64| part(&full) == 2 * part(&half);
+            assert!(twice(|plan| plan.language) && twice(|plan| plan.vision), "{full:?} {half:?}");
+            assert!(twice(|plan| plan.keys_and_values) && full.working > half.working, "{full:?} {half:?}");
+        }
+    }
+
+    #[test]
+    fn a_graphics_card_draws_as_well_and_a_processor_widens_halves() {
+        let config = ModelConfig::llava_video_7b();
+        let plan = |dtype, hardware| MemoryPlan::new(&config, &PUBLISHED, dtype, hardware);
+        let card = plan(DType::BF16, Hardware::GraphicsCard);
+        assert_eq!((card.graphics, card.widened), (500_000_000, 0));
+        assert!(card.to_string().contains("graphics 0.5 GB"), "{card}");
+        let processor = plan(DType::BF16, Hardware::Processor);
+        assert_eq!((processor.graphics, processor.widened), (0, 4 * 152_064 * 3584));
+        assert!(processor.to_string().contains("a matrix widened to f32 2.2 GB"), "{processor}");
+        let whole = plan(DType::F32, Hardware::Processor);
+        assert_eq!((whole.graphics, whole.widened), (0, 0));
+        assert!(!whole.to_string().contains("widened"), "{whole}");
+        let named = |plan: &MemoryPlan| {
+            plan.language + plan.vision + plan.camera + plan.keys_and_values + plan.working
+        };
+        for plan in [card, processor, whole] {
+            assert_eq!(plan.total(), named(&plan) + plan.widened + plan.graphics);
+        }
+    }
+
+    #[test]
+    fn cut3r_needs_memory_to_work_in() {
+        let config = ModelConfig::llava_video_7b();
+        let without = ModelConfig { camera: CameraEncoderConfig::None, ..config.clone() };
+        let working = |config, hardware| MemoryPlan::new(config, &PUBLISHED, DType::BF16, hardware).working;
+        // The windows of a convolution of 3 x 3 over 128 maps of 432 x 432, written out.
+        let windows = 4 * 432 * 432 * 128 * 9;
+        let card = working(&config, Hardware::GraphicsCard);
+        assert!(card > windows && card < windows + 1_000_000_000, "{card}");
+        assert!(working(&without, Hardware::GraphicsCard) < card - windows / 2);
+        // Here the vision tower takes more than CUT3R, which has its windows in tiles.
+        assert_eq!(working(&config, Hardware::Processor), working(&without, Hardware::Processor));
+    }
+
+    #[test]
+    fn invented_sizes_grow_beyond_all_memory() {
+        let mut config = ModelConfig::tiny();
+        config.vision.num_attention_heads = usize::MAX;
+        config.vision.image_size = 4096;
+        let plan = MemoryPlan::new(&config, &WeightCounts::default(), DType::F32, Hardware::Processor);
+        assert!(plan.total() > 1 << 60, "{plan:?}");
     }
 
     #[test]
     fn quantised_matrices_do_not_grow_with_the_others() {
         let weights = WeightCounts { language: 1_000, quantized: 700, ..WeightCounts::default() };
-        let plan = |dtype| MemoryPlan::new(&ModelConfig::tiny(), &weights, dtype).language;
+        let plan =
+            |dtype| MemoryPlan::new(&ModelConfig::tiny(), &weights, dtype, Hardware::Processor).language;
         assert_eq!((plan(DType::F32), plan(DType::BF16)), (4_700, 2_700));
     }
 
     #[test]
-    fn a_plan_that_does_not_fit_says_what_takes_how_much() {
-        let plan =
-            MemoryPlan { language: 30_000_000_000, vision: 0, camera: 0, keys_and_values: 1, working: 2 };
-        let half = MemoryPlan { language: 15_000_000_000, ..plan };
-        assert_eq!(shortage(&plan, Some(&half), 31_000_000_000), None);
-        let text = shortage(&plan, Some(&half), 20_000_000_000).unwrap();
+    fn a_plan_that_does_not_fit_says_what_takes_how_much_and_what_would_fit() {
+        let empty = MemoryPlan {
+            language: 0,
+            vision: 0,
+            camera: 0,
+            keys_and_values: 0,
+            working: 0,
+            widened: 0,
+            graphics: 0,
+        };
+        let plan = |language| MemoryPlan { language, ..empty };
+        let full = plan(30_000_000_000);
+        let others = [
+            Alternative { how: "with `--precision bf16`", plan: plan(15_000_000_000) },
+            Alternative { how: "with q4_K", plan: plan(4_500_000_000) },
+        ];
+        assert_eq!(shortage(&full, &others, 31_000_000_000), None);
+        let told = |others, free| shortage(&full, others, free).unwrap();
+        let text = told(&others, 20_000_000_000);
         assert!(text.contains("language model 30.0 GB") && text.contains("20.0 GB are free"), "{text}");
-        assert!(text.contains("--precision bf16") && text.contains("15.0 GB"), "{text}");
-        for half in [None, Some(&half)] {
-            let text = shortage(&plan, half, 10_000_000_000).unwrap();
-            assert!(text.contains("smaller model"), "{text}");
-        }
+        assert!(text.contains("with `--precision bf16` it needs 15.0 GB"), "{text}");
+        assert!(text.contains("with q4_K it needs 4.5 GB"), "{text}");
+        let text = told(&others, 10_000_000_000);
+        assert!(text.contains("with q4_K it needs 4.5 GB") && !text.contains("bf16"), "{text}");
+        let text = told(&others, 1_000_000_000);
+        assert!(text.contains("bf16` it still needs 15.0 GB"), "{text}");
+        assert!(text.contains("still needs 4.5 GB") && text.contains("smaller model"), "{text}");
+        assert!(told(&[], 10_000_000_000).contains("smaller model"));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 pub mod camera;
 pub mod checkpoint;
+mod checkpoint_source;
 pub mod choices;
 pub mod config;
 pub mod convert;
@@ -18,9 +19,11 @@ mod exchange;
 pub mod familiarity;
 pub mod feature_cache;
 pub mod generation;
+mod generation_settings;
 pub mod geometry_cue;
 mod gguf;
 pub mod heads;
+mod key_report;
 pub mod layers;
 mod layout_reader;
 mod loc3r_model;
@@ -45,6 +48,7 @@ pub mod random_weights;
 pub mod sequence;
 pub mod siglip;
 pub mod tokenizer;
+mod tokenizer_parts;
 mod watched;
 mod weight_files;
 
@@ -53,6 +57,7 @@ use std::path::PathBuf;
 pub use config::ModelConfig;
 pub use exchange::{Clip, Query, Reply, ReplyStep, VideoStep};
 pub use feature_cache::FeatureCache;
+pub use generation_settings::GenerationSettings;
 pub use loc3r_model::{Loc3rModel, VideoEncoding};
 pub use network::{Network, SeededVariables};
 pub use number_type::NumberType;
@@ -102,6 +107,14 @@ pub enum ModelError {
         /// The file, or the folder of the shards.
         path: PathBuf,
         /// Which tensors.
+        reason: String,
+    },
+    /// A whole model of the kind that Loc3R-VLM is trained from, without what locates.
+    #[error("{path} is a base model: {reason}")]
+    BaseModel {
+        /// The file, or the folder of several.
+        path: PathBuf,
+        /// What it lacks, and what to put beside it.
         reason: String,
     },
     /// The model is larger than the device's memory.

@@ -133,6 +133,9 @@ impl Projector {
     }
 }
 
+/// Numbers of the largest pooling matrix; the published model has 143 thousand.
+const LARGEST_POOLING: usize = 1 << 28;
+
 /// The linear kinds of pooling as one constant matrix (n, N).
 fn pooling_matrix(
     pooling: PoolingConfig,
@@ -146,6 +149,11 @@ fn pooling_matrix(
         PoolingMode::Bilinear => bilinear_matrix(grid, side),
         PoolingMode::Average => average_matrix(grid, side, pooling.stride),
     };
+    if (side * side).saturating_mul(grid * grid) > LARGEST_POOLING {
+        candle_core::bail!(
+            "config.json asks for {grid} x {grid} patches of a frame, more than can be pooled; check vision.image_size and vision.patch_size"
+        );
+    }
     let mut matrix = Vec::with_capacity(side * side * grid * grid);
     for row in &axis {
         for column in &axis {

@@ -15,7 +15,7 @@ use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
-use super::checkpoint::{is_gguf, open, read_tokenizer};
+use super::checkpoint::{generation_text, is_gguf, open, read_tokenizer};
 use super::convert::raw_bytes;
 use super::gguf::{GgufFile, Value, Written, names, write_header, write_tensor};
 use super::published::is_ignored;
@@ -128,6 +128,9 @@ pub fn quantize(
     values.push(("general.name", Value::Text(config.name.clone())));
     values.push((names::CONFIG_KEY, Value::Text(json)));
     values.push((names::TOKENIZER_KEY, Value::Text(tokenizer.json().map_err(write_error)?)));
+    if let Some((_, text)) = generation_text(from, &files)? {
+        values.push((names::GENERATION_KEY, Value::Text(text)));
+    }
 
     let partial = to.with_extension("gguf.partial");
     let tensors = Tensors { files: &files, used: &used, written: &written, quantization };
@@ -197,7 +200,7 @@ impl Tensors<'_> {
         for ((name, place), written) in self.used.iter().zip(self.written) {
             let encoded = self.encoded(place, written).map_err(|reason| ModelError::Weights {
                 path: self.files.location.clone(),
-                reason: format!("{}: {reason}", place.name),
+                reason: format!("{}: {reason}", self.files.described(place)),
             })?;
             write_tensor(&mut file, &encoded.bytes).map_err(write_error)?;
             digests.push(Sha256::digest(&encoded.bytes).into());

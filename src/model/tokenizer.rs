@@ -142,6 +142,17 @@ impl TextTokenizer {
         self.inner.to_string(false).map_err(|error| error.to_string())
     }
 
+    /// The id of a token with exactly this text.
+    pub(super) fn id_of(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// Lets generation end at these as well.
+    pub(super) fn stop_at(&mut self, ids: &[u32]) {
+        let new: Vec<u32> = ids.iter().filter(|id| !self.stop_ids.contains(id)).copied().collect();
+        self.stop_ids.extend(new);
+    }
+
     /// Number of entries.
     pub fn entries(&self) -> usize {
         self.inner.get_vocab_size(true)

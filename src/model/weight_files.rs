@@ -18,6 +18,7 @@ use super::memory_plan::WeightCounts;
 use super::number_type::{NumberType, blocks};
 use super::pth::PthFile;
 use super::published::{canonical_name, heads_by_shape, is_ignored};
+use super::quantize::Quantization;
 use super::quantized::packed_bytes;
 use super::{ModelError, network};
 
@@ -147,6 +148,11 @@ impl WeightFiles {
         })
     }
 
+    /// A tensor as it is called where it lies: "x.weight in model.safetensors".
+    pub(super) fn described(&self, place: &Place) -> String {
+        format!("{} in {}", place.name, self.file_name(place))
+    }
+
     /// The name of the file that a tensor is in.
     pub(super) fn file_name(&self, place: &Place) -> String {
         self.sources[place.file].0.file_name().unwrap_or_default().to_string_lossy().into_owned()
@@ -181,15 +187,26 @@ impl WeightFiles {
         config.camera_hidden_size = hidden("model.f_cam.0.weight").or(config.camera_hidden_size);
     }
 
-    /// Numbers that the network will ask for on `device`, by part.
-    pub(super) fn counts(&self, config: &ModelConfig, device: &Device) -> WeightCounts {
+    /// Numbers that the network will ask for on `device`, by part. With `quantization`: as if
+    /// that had been done to the matrices of the language model.
+    pub(super) fn counts(
+        &self,
+        config: &ModelConfig,
+        quantization: Option<Quantization>,
+        device: &Device,
+    ) -> WeightCounts {
         let mut counts = WeightCounts::default();
         for (name, place) in self.places.iter().filter(|(name, _)| !is_ignored(name, config)) {
-            if let NumberType::Blocks(kind) = place.numbers
-                && names::is_matrix(name, &place.shape)
+            let is_multiplied = name != EMBEDDINGS || config.language.tie_word_embeddings;
+            let is_matrix = names::is_matrix(name, &place.shape);
+            let numbers = match (quantization, place.shape.last()) {
+                (Some(quantization), Some(&width)) if is_matrix => quantization.for_rows(width),
+                _ => place.numbers,
+            };
+            if let NumberType::Blocks(kind) = numbers
+                && is_matrix
             {
-                let bytes = place.numbers.bytes(&place.shape).unwrap_or(usize::MAX) as u64;
-                let is_multiplied = name != EMBEDDINGS || config.language.tie_word_embeddings;
+                let bytes = numbers.bytes(&place.shape).unwrap_or(usize::MAX) as u64;
                 let packed = if is_multiplied { packed_bytes(kind, bytes, device) } else { 0 };
                 counts.quantized = counts.quantized.saturating_add(bytes.saturating_add(packed));
                 continue;
@@ -201,8 +218,19 @@ impl WeightFiles {
                 _ => &mut counts.language,
             };
             *part = part.saturating_add(count);
+            if place.shape.len() == 2 && is_multiplied && !name.starts_with(network::CAMERA_PREFIX) {
+                counts.largest = counts.largest.max(count);
+            }
         }
         counts
+    }
+
+    /// Whether matrices of the language model are quantised.
+    pub(super) fn is_quantized(&self) -> bool {
+        let mut places = self.places.iter();
+        places.any(|(name, place)| {
+            matches!(place.numbers, NumberType::Blocks(_)) && names::is_matrix(name, &place.shape)
+        })
     }
 
     pub(super) fn shape(&self, name: &str) -> Option<&[usize]> {
@@ -253,15 +281,13 @@ impl WeightFiles {
     }
 
     fn bytes(&self, place: &Place) -> candle_core::Result<Vec<u8>> {
-        let (path, source) = &self.sources[place.file];
+        let (_, source) = &self.sources[place.file];
         let bytes = match source {
             Source::Safetensors(map) => return Ok(map.get(&place.name)?.data().to_vec()),
             Source::Pth(file) => file.read(&place.name).map(|(_, bytes)| bytes),
             Source::Gguf(file) => file.read(&place.name),
         };
-        bytes.map_err(|reason| {
-            candle_core::Error::Msg(format!("{}: {}: {reason}", path.display(), place.name))
-        })
+        bytes.map_err(candle_core::Error::Msg)
     }
 }
 
@@ -313,6 +339,9 @@ fn weight_paths(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
         return Err(fail("it has no weight_map".to_owned()));
     };
     let names: BTreeSet<&str> = map.values().filter_map(serde_json::Value::as_str).collect();
+    if names.is_empty() {
+        return Err(fail("its weight_map names no file".to_owned()));
+    }
     for name in &names {
         if Path::new(name).components().count() != 1 || !name.ends_with(".safetensors") {
             return Err(fail(format!("{name:?} is not the name of a safetensors file in this folder")));

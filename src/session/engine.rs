@@ -42,6 +42,9 @@ pub(super) trait Engine {
     /// How closely it follows a video between these frames; `None` when not at all.
     fn spacing(&self) -> Option<FrameSpacing>;
 
+    /// The longest answer that it wants to give, tokens; `None` when it does not say.
+    fn longest_answer(&self) -> Option<usize>;
+
     /// Looks whether it has seen these frames before; if so, what it saw of them. They need
     /// not be read then.
     fn recall(&mut self, look: &Look<'_>) -> Option<ModelSight>;
@@ -169,6 +172,10 @@ impl Engine for Network {
 
     fn spacing(&self) -> Option<FrameSpacing> {
         self.model.spacing()
+    }
+
+    fn longest_answer(&self) -> Option<usize> {
+        self.model.longest_answer()
     }
 
     fn recall(&mut self, look: &Look<'_>) -> Option<ModelSight> {

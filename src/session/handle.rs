@@ -219,6 +219,10 @@ mod tests {
             Some(FrameSpacing { longest_secs: 0.1, most_frames: 6 })
         }
 
+        fn longest_answer(&self) -> Option<usize> {
+            Some(7)
+        }
+
         fn watch(&mut self, look: &Look<'_>, frame: Frame) -> Result<(), SessionError> {
             assert_eq!(frame.index, look.wanted[self.watched]);
             self.watched += 1;
@@ -284,6 +288,7 @@ mod tests {
                 orientation: OrientationHistogram(vec![1.0 / 36.0; 36]),
                 concentration: 0.0,
             };
+            assert_eq!(query.max_new_tokens, 7);
             let mut flow = observe(ReplyStep::Prefill { done: 7, total: 7 });
             if flow.is_continue() {
                 flow = observe(ReplyStep::Situation(&estimate));

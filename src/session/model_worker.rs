@@ -18,7 +18,7 @@ use crate::scene::{CameraEstimate, Layout};
 use crate::video::{FrameIndex, FrameReader, FrameSampling, VideoInfo, frames_to_read};
 use crate::worker::WorkerSide;
 
-/// Longest answer in tokens; answers of the field are phrases.
+/// Longest answer in tokens of a model that does not say; answers of the field are phrases.
 const MAX_NEW_TOKENS: usize = 64;
 
 /// A request with its number.
@@ -343,12 +343,13 @@ impl Job<'_> {
         if placed.is_some_and(|placed| !is_finite_situation(&placed)) {
             return Err(SessionError::BadPlacement);
         }
+        let longest = engine.longest_answer().unwrap_or(MAX_NEW_TOKENS);
         let query = Query {
             situation: question.situation_text.filter(|text| !text.trim().is_empty()),
             question: question.text.trim().to_owned(),
             choices: question.choices,
             placed,
-            max_new_tokens: MAX_NEW_TOKENS,
+            max_new_tokens: longest,
         };
         let mut finite = true;
         let mut pieces = 0;
@@ -368,7 +369,7 @@ impl Job<'_> {
                     return self.flow();
                 }
                 self.tell(SessionEvent::AnswerPiece { request: self.request, piece: piece.to_owned() });
-                self.step(Stage::Generate, pieces, MAX_NEW_TOKENS)
+                self.step(Stage::Generate, pieces, longest)
             }
         });
         if !finite {

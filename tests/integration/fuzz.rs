@@ -1,5 +1,5 @@
-//! Checkpoint folders with damaged files: an error that names the file, never a panic, never
-//! memory without bound. `PROPTEST_CASES=20000 cargo test --release damaged` looks longer.
+//! Checkpoint folders with damaged files: an error that names the damaged file, never a panic,
+//! never memory without bound. `PROPTEST_CASES=20000 cargo test --release damaged` looks longer.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -17,6 +17,7 @@ const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+const GENERATION: &str = "generation_config.json";
 
 /// The files of a checkpoint in one file of weights, and an index that names it.
 fn sound() -> &'static [(&'static str, Vec<u8>)] {
@@ -30,7 +31,14 @@ fn sound() -> &'static [(&'static str, Vec<u8>)] {
         let places: serde_json::Map<String, serde_json::Value> =
             stored.names().iter().map(|name| ((*name).to_owned(), "part-1.safetensors".into())).collect();
         let index = serde_json::json!({ "metadata": {}, "weight_map": places }).to_string().into_bytes();
-        vec![(CONFIG, read(CONFIG)), (TOKENIZER, read(TOKENIZER)), (WEIGHTS, weights.clone()), (INDEX, index)]
+        let generation = br#"{"eos_token_id": [1, 2], "max_new_tokens": 32, "temperature": 0.7}"#;
+        vec![
+            (CONFIG, read(CONFIG)),
+            (TOKENIZER, read(TOKENIZER)),
+            (WEIGHTS, weights.clone()),
+            (INDEX, index),
+            (GENERATION, generation.to_vec()),
+        ]
     })
 }
 
@@ -54,7 +62,7 @@ fn said_of(damaged: &str, bytes: &[u8]) -> Option<String> {
     let place = folder.path().display().to_string();
     Loc3rModel::load_as(folder.path(), DType::F32, &Device::Cpu).err().map(|error| {
         let message = error.to_string();
-        assert!(message.contains(&place), "{message}");
+        assert!(message.contains(&place) && message.contains(damaged), "{damaged}: {message}");
         message
     })
 }
@@ -77,8 +85,8 @@ fn sound_files_load() {
 
 proptest! {
     #[test]
-    fn damaged_bytes_are_errors_that_name_the_folder(
-        number in 0usize..4,
+    fn damaged_bytes_are_errors_that_name_the_file(
+        number in 0usize..5,
         edits in proptest::collection::vec((any::<Index>(), any::<u8>()), 1..8),
         header in any::<bool>(),
         cut in proptest::option::of(any::<Index>()),
@@ -97,7 +105,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_numbers_are_errors_that_name_the_folder(
+    fn damaged_numbers_are_errors_that_name_the_file(
         number in 0usize..2,
         which in any::<Index>(),
         wrong in proptest::sample::select(WRONG_NUMBERS.to_vec()),

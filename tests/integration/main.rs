@@ -13,6 +13,7 @@ mod gguf;
 mod gui;
 mod hub;
 mod hub_server;
+mod inspect;
 mod model;
 mod odometry;
 mod parity;

@@ -1,16 +1,26 @@
-//! Checkpoint folders as people have them: CUT3R's own file beside the language model.
+//! Checkpoint folders as people have them: CUT3R's own file beside the language model, base
+//! models, settings of generation.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
+use loc3r::geometry::ImageSize;
+use loc3r::model::camera::CameraInput;
 use loc3r::model::checkpoint::{self, Checkpoint};
 use loc3r::model::config::{CameraEncoderConfig, ModelConfig, NewlineMode, PromptConfig, Qwen2Config};
 use loc3r::model::convert::convert;
 use loc3r::model::cut3r::{Cut3rConfig, DptConfig, HeadKind};
+use loc3r::model::memory_plan::MemoryPlan;
+use loc3r::model::quantize::{Quantization, quantize};
 use loc3r::model::{Loc3rModel, Network, SeededVariables, TextTokenizer};
+use loc3r::video::FrameIndex;
+use serde_json::Value;
+
+use crate::checkpoints::{Workshop, write_tiny};
 
 const DEVICE: Device = Device::Cpu;
 
@@ -48,11 +58,17 @@ fn config() -> ModelConfig {
 
 /// Everything but the camera encoder.
 fn write_language_part(folder: &Path) {
+    write_parts(folder, |_| true);
+}
+
+/// Those tensors of everything but the camera encoder that `keep` wants.
+fn write_parts(folder: &Path, keep: impl Fn(&str) -> bool) {
     let config = config();
     let variables = SeededVariables::new(3);
     Network::new(&config, &variables.builder(DType::F32, &DEVICE)).unwrap();
     let tokenizer = TextTokenizer::train(std::iter::once("the sofa".to_owned()), 300).unwrap();
-    let tensors = crate::checkpoints::tensors_of(&variables);
+    let mut tensors = crate::checkpoints::tensors_of(&variables);
+    tensors.retain(|name, _| keep(name));
     checkpoint::save(folder, &config, &tokenizer, &tensors, DType::F32).unwrap();
 }
 
@@ -98,7 +114,7 @@ fn a_pickle_that_wants_to_run_code_is_refused_with_its_name() {
     let file = std::fs::File::create(folder.path().join("cut3r.pth")).unwrap();
     let mut archive = zip::ZipWriter::new(file);
     archive.start_file("archive/data.pkl", zip::write::SimpleFileOptions::default()).unwrap();
-    std::io::Write::write_all(&mut archive, b"\x80\x02cposix\nsystem\nX\x02\0\0\0ls\x85R.").unwrap();
+    archive.write_all(b"\x80\x02cposix\nsystem\nX\x02\0\0\0ls\x85R.").unwrap();
     archive.finish().unwrap();
     let message = Loc3rModel::load(folder.path(), &DEVICE).unwrap_err().to_string();
     assert!(message.contains("cut3r.pth") && message.contains("posix.system"), "{message}");
@@ -114,7 +130,203 @@ fn what_a_model_takes_is_known_before_it_is_loaded() {
     assert_eq!(full.language + full.vision + full.camera, 4 * loaded.report.parameters);
     // The camera encoder is kept in f32 at any rate.
     assert_eq!(full.camera, half.camera);
-    assert_eq!(full.total() - full.camera, 2 * (half.total() - half.camera));
+    let parts = |plan: &MemoryPlan| [plan.language, plan.vision, plan.keys_and_values];
+    assert_eq!(parts(&full), parts(&half).map(|bytes| 2 * bytes));
+    // The processor computes in f32: the largest matrix that is multiplied becomes that.
+    let shapes = candle_core::safetensors::load(folder.path().join("model.safetensors"), &DEVICE).unwrap();
+    let largest = shapes.values().filter(|tensor| tensor.rank() == 2).map(Tensor::elem_count).max().unwrap();
+    assert_eq!((full.widened, half.widened), (0, 4 * largest as u64));
+    assert_eq!((full.graphics, half.graphics), (0, 0));
+}
+
+/// What `torch.save({"model": tensors}, path)` writes.
+fn write_pth(path: &Path, tensors: &BTreeMap<String, Tensor>) {
+    let text = |text: &str| [&[b'X'][..], &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
+    let whole = |number: usize| [&[b'J'][..], &(number as i32).to_le_bytes()].concat();
+    let tuple = |sizes: &[usize]| {
+        let parts: Vec<u8> = sizes.iter().flat_map(|&size| whole(size)).collect();
+        [&b"("[..], &parts, b"t"].concat()
+    };
+    let described = |(key, (name, tensor)): (usize, (&String, &Tensor))| {
+        [
+            text(name),
+            b"ctorch._utils\n_rebuild_tensor_v2\n((".to_vec(),
+            text("storage"),
+            b"ctorch\nFloatStorage\n".to_vec(),
+            text(&key.to_string()),
+            text("cpu"),
+            whole(tensor.elem_count()),
+            b"tQ".to_vec(),
+            whole(0),
+            tuple(tensor.dims()),
+            tuple(tensor.stride()),
+            b"\x89ccollections\nOrderedDict\n)RtR".to_vec(),
+        ]
+        .concat()
+    };
+    let described: Vec<u8> = tensors.iter().enumerate().flat_map(described).collect();
+    let pickle = [&b"\x80\x02}("[..], &text("model"), b"}(", &described, b"uu."].concat();
+
+    let mut archive = zip::ZipWriter::new(std::fs::File::create(path).unwrap());
+    let options = zip::write::SimpleFileOptions::default();
+    archive.start_file("cut3r/data.pkl", options).unwrap();
+    archive.write_all(&pickle).unwrap();
+    for (key, tensor) in tensors.values().enumerate() {
+        let numbers: Vec<f32> = tensor.flatten_all().unwrap().to_vec1().unwrap();
+        archive.start_file(format!("cut3r/data/{key}"), options).unwrap();
+        archive.write_all(&numbers.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()).unwrap();
+    }
+    archive.finish().unwrap();
+}
+
+/// Camera tokens of three frames.
+fn camera_tokens(loaded: &Checkpoint, pixels: &Tensor) -> Vec<Vec<f32>> {
+    let features = Tensor::zeros((3, 16, 32), DType::F32, &DEVICE).unwrap();
+    let input = CameraInput {
+        features: &features,
+        pixels,
+        secs: &[0.0, 0.5, 1.0],
+        frame_size: ImageSize::new(64, 48),
+        frames: &[FrameIndex(0), FrameIndex(5), FrameIndex(10)],
+        sampled: &[0, 1, 2],
+    };
+    let encoded = loaded.camera.as_ref().unwrap().encode(&input, &mut |_| true).unwrap();
+    encoded.unwrap().tokens.to_vec2().unwrap()
+}
+
+#[test]
+fn cut3rs_own_pth_is_the_same_as_its_conversion() {
+    let tensors: BTreeMap<String, Tensor> = cut3r_tensors().into_iter().collect();
+    let load = |name: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        write_language_part(folder.path());
+        let file = folder.path().join(name);
+        if name.ends_with(".pth") {
+            write_pth(&file, &tensors);
+        } else {
+            std::fs::copy(golden("cut3r_dpt.weights.safetensors"), &file).unwrap();
+        }
+        Checkpoint::load(folder.path(), DType::F32, &DEVICE).unwrap()
+    };
+    let (own, converted) = (load("cut3r_512_dpt_4_64.pth"), load("cut3r_512_dpt_4_64.safetensors"));
+    assert_eq!(own.report.used, converted.report.used);
+    assert_eq!(own.report.parameters, converted.report.parameters);
+    assert_eq!(own.report.ignored.len(), converted.report.ignored.len());
+    let stored = &own.report.stored["camera_encoder.enc_blocks.0.attn.qkv.weight"];
+    assert_eq!(stored.file, "cut3r_512_dpt_4_64.pth");
+    assert_eq!(own.report.stored["model.norm.weight"].file, "model.safetensors");
+    let pixels = Tensor::rand(-1.0f32, 1.0, (3, 3, 32, 32), &DEVICE).unwrap();
+    let tokens = camera_tokens(&own, &pixels);
+    assert!(tokens.iter().flatten().any(|&value| value != 0.0));
+    assert_eq!(tokens, camera_tokens(&converted, &pixels));
+}
+
+#[test]
+fn a_number_that_is_none_is_told_with_its_tensor_and_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    write_language_part(folder.path());
+    let mut tensors: BTreeMap<String, Tensor> = cut3r_tensors().into_iter().collect();
+    let broken = (&tensors["pose_token"] * f64::NAN).unwrap();
+    tensors.insert("pose_token".to_owned(), broken);
+    write_pth(&folder.path().join("cut3r.pth"), &tensors);
+    let message = Loc3rModel::load(folder.path(), &DEVICE).unwrap_err().to_string();
+    assert!(message.contains("not finite"), "{message}");
+    assert!(message.contains("camera_encoder.pose_token in cut3r.pth"), "{message}");
+
+    let short = tensors["pose_token"].narrow(2, 0, 4).unwrap();
+    tensors.insert("pose_token".to_owned(), short.contiguous().unwrap());
+    tensors.insert("surplus".to_owned(), tensors["masked_img_token"].clone());
+    write_pth(&folder.path().join("cut3r.pth"), &tensors);
+    let message = Loc3rModel::load(folder.path(), &DEVICE).unwrap_err().to_string();
+    assert!(message.contains("camera_encoder.pose_token is [1, 1, 4] in cut3r.pth"), "{message}");
+    assert!(message.contains("camera_encoder.surplus [surplus] in cut3r.pth"), "{message}");
+}
+
+#[test]
+fn a_base_model_is_refused_with_what_it_lacks() {
+    let heads = ["model.f_cam.", "model.f_proj.", "model.f_pos.", "model.f_ori."];
+    let workshop = Workshop::new();
+    let folder = workshop.path("base");
+    write_parts(&folder, |name| !heads.iter().any(|head| name.starts_with(head)));
+    let message = workshop.run(&["ask", "clip", "What?", "--model", "base"]).failure();
+    for part in
+        ["base model", "(f_cam, f_proj, f_pos, f_ori)", "CUT3R", "cut3r_512_dpt_4_64.pth", "Loc3R-VLM"]
+    {
+        assert!(message.contains(part), "{part} is missing in {message}");
+    }
+    // What is there can be looked at all the same.
+    let run = workshop.run(&["inspect", "base", "--tensors"]);
+    assert!(run.failure().contains("base model"));
+    assert!(run.stdout().contains("missing     model.f_proj.weight"), "{}", run.stdout());
+
+    std::fs::copy(golden("cut3r_dpt.weights.safetensors"), folder.join("cut3r.safetensors")).unwrap();
+    let message = Loc3rModel::load(&folder, &DEVICE).unwrap_err().to_string();
+    assert!(message.contains("(f_cam, f_proj, f_pos, f_ori)") && !message.contains("CUT3R"), "{message}");
+    // With one of the layers it is no base model but a damaged one.
+    write_parts(&folder, |name| !heads[..3].iter().any(|head| name.starts_with(head)));
+    let message = Loc3rModel::load(&folder, &DEVICE).unwrap_err().to_string();
+    assert!(message.contains("missing: model.f_cam.0") && !message.contains("base model"), "{message}");
+}
+
+/// A tiny checkpoint that says tokens 60 and 61 for ever: whatever the last row is, one of
+/// them has by far the largest logit.
+fn write_talkative(folder: &Path) {
+    write_tiny(folder, |tensors| {
+        let name = "model.embed_tokens.weight";
+        let mut rows: Vec<Vec<f32>> = tensors[name].to_vec2().unwrap();
+        let width = rows[0].len();
+        for (id, value) in [(60, 100.0), (61, -100.0)] {
+            rows[id] = vec![0.0; width];
+            rows[id][0] = value;
+        }
+        tensors.insert(name.to_owned(), Tensor::new(rows, &DEVICE).unwrap());
+        let mut norm = vec![1f32; width];
+        norm[0] = 100.0;
+        tensors.insert("model.norm.weight".to_owned(), Tensor::new(norm, &DEVICE).unwrap());
+    });
+}
+
+#[test]
+fn answers_end_where_the_settings_of_generation_say() {
+    let workshop = Workshop::new();
+    let folder = workshop.path("model");
+    write_talkative(&folder);
+    let said = |settings: &str| {
+        std::fs::write(folder.join("generation_config.json"), settings).unwrap();
+        let told = workshop.run(&["ask", "clip", "What is on my left?", "--json"]).success();
+        let answer: Value = serde_json::from_str(&told).unwrap();
+        answer["tokens"]["generated"].as_u64().unwrap()
+    };
+    assert_eq!(said("{}"), 64);
+    assert_eq!(said(r#"{"max_new_tokens": 3}"#), 3);
+    assert_eq!(said(r#"{"max_new_tokens": 70, "eos_token_id": null}"#), 70);
+    assert_eq!(said(r#"{"eos_token_id": [61, 60]}"#), 0);
+
+    std::fs::write(folder.join("generation_config.json"), r#"{"eos_token_id": "end"}"#).unwrap();
+    let message = workshop.run(&["ask", "clip", "What?"]).failure();
+    assert!(message.contains("generation_config.json") && message.contains("eos_token_id"), "{message}");
+}
+
+#[test]
+fn settings_of_generation_are_told_and_kept_by_conversions() {
+    let workshop = Workshop::new();
+    let settings = r#"{"do_sample": true, "eos_token_id": 60, "max_new_tokens": 9, "temperature": 0.7}"#;
+    std::fs::write(workshop.path("model/generation_config.json"), settings).unwrap();
+    let told = workshop.run(&["inspect", "model"]).success();
+    let line = "answers     greedy; at most 9 tokens; ends at tokens 60; temperature 0.7 of generation_config.json is not used";
+    assert!(told.contains(line), "{told}");
+
+    let source = Checkpoint::load(&workshop.path("model"), DType::F32, &DEVICE).unwrap();
+    assert_eq!(source.tokenizer.stop_ids.last(), Some(&60));
+    assert_eq!(Loc3rModel::load(&workshop.path("model"), &DEVICE).unwrap().longest_answer(), Some(9));
+    let (folder, file) = (workshop.path("converted"), workshop.path("quantised.gguf"));
+    convert(&workshop.path("model"), &folder, None, &mut |_, _| ()).unwrap();
+    quantize(&workshop.path("model"), &file, Quantization::Q8_0, None, &mut |_, _| ()).unwrap();
+    for made in [folder, file] {
+        let made = Checkpoint::load(&made, DType::F32, &DEVICE).unwrap();
+        assert_eq!(made.generation, source.generation);
+        assert_eq!(made.tokenizer.stop_ids, source.tokenizer.stop_ids);
+    }
 }
 
 #[test]

@@ -7,13 +7,15 @@ use candle_nn::VarBuilder;
 use glam::{Mat3, Quat, Vec2, Vec3};
 
 use super::{
-    Carry, Cut3r, Cut3rConfig, EncodedFrame, Gravity, InputResize, OwnView, Recurrence, camera_from_encoding,
+    Carry, Cut3r, Cut3rConfig, EncodedFrame, Gravity, HeadKind, InputResize, OwnView, Recurrence,
+    camera_from_encoding,
 };
 use crate::geometry::{AnchorFrame, CameraPose, ImageSize, Intrinsics};
 use crate::model::camera::{
     ASSUMED_CAMERA_HEIGHT, ASSUMED_FOV, CameraEncoder, CameraInput, CameraOutput, CameraPass, CameraProgress,
     CameraStep, SampledVideo, cell_colors,
 };
+use crate::model::memory_plan::Hardware;
 use crate::scene::CloudPoint;
 
 /// Frames that go through the encoder at once.
@@ -31,6 +33,34 @@ pub fn build(config: &Cut3rConfig, weights: VarBuilder<'_>) -> Result<Box<dyn Ca
         candle_core::bail!("CUT3R without heads gives no camera poses; set `heads` to dpt or linear");
     }
     Ok(Box::new(Cut3r::new(config, &weights)?))
+}
+
+/// Numbers, all f32, that are alive at once while so many frames are encoded, at most: the
+/// pictures of all frames with those they are made from, and one pass of the encoder, or one of
+/// the decoder and of a convolutional head at the size of the picture.
+pub(in crate::model) fn working_numbers(c: &Cut3rConfig, frames: usize, hardware: Hardware) -> f64 {
+    let [frames, side, state, depth] =
+        [frames, c.image_size, c.state_size, c.dec_depth].map(|size| size as f64);
+    let (patches, pixels) = ((side / c.patch_size.max(1) as f64).powi(2), side * side);
+    let pictures = 2.0 * frames * 3.0 * pixels;
+    // Rows in a block: around the residual, within the MLP, and what they score.
+    let row = |width: usize, heads: usize, keys: f64| {
+        (6.0 + 2.0 * c.mlp_ratio as f64) * width as f64 + heads as f64 * keys
+    };
+    let encoder = ENCODER_BATCH as f64 * patches * row(c.enc_embed_dim, c.enc_num_heads, patches);
+    // Both streams are kept as they are after every block.
+    let kept = depth * (patches + 1.0 + state) * c.dec_embed_dim as f64;
+    let block = (patches + state) * row(c.dec_embed_dim, c.dec_num_heads.max(c.state_dec_num_heads), state);
+    let head = match &c.heads {
+        Some(HeadKind::Dpt(sizes)) => {
+            // Off the CPU candle writes out every window of a convolution of 3 x 3.
+            let windows = if hardware == Hardware::Processor { 1.0 } else { 9.0 };
+            let (last, feature) = (sizes.last_dim as f64, sizes.feature_dim as f64);
+            pixels * last * (2.0 + windows) + pixels / 4.0 * feature * 2.0
+        }
+        Some(HeadKind::Linear) | None => 0.0,
+    };
+    pictures + encoder.max(kept + block.max(head))
 }
 
 /// Pose and thinned points of one frame, in the space of the first camera.

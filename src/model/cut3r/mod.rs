@@ -23,6 +23,7 @@ use super::layers::{LayerNorm, Linear, linear};
 use blocks::{Block, DecoderBlock, Rope2d, RopePrecision};
 pub use config::{Cut3rConfig, DptConfig, Gravity, HeadKind, InputResize, Precision, RopeDtype};
 pub use encoder::build;
+pub(super) use encoder::working_numbers;
 use heads::Heads;
 pub use heads::{DenseOutput, FrameHeads, OwnView};
 use memory::PoseMemory;

@@ -8,6 +8,8 @@ use crate::model::config::Qwen2Config;
 pub(in crate::model) const CONFIG_KEY: &str = "loc3r.config";
 /// Key of `tokenizer.json`.
 pub(in crate::model) const TOKENIZER_KEY: &str = "loc3r.tokenizer";
+/// Key of `generation_config.json`, where there was one.
+pub(in crate::model) const GENERATION_KEY: &str = "loc3r.generation";
 /// The architecture of files that hold a whole model, and of llama.cpp's.
 const ARCHITECTURES: [&str; 2] = ["loc3r", "qwen2"];
 
