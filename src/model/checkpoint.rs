@@ -14,6 +14,7 @@ use candle_nn::{Init, VarBuilder};
 use super::config::ModelConfig;
 use super::gguf::{self, names};
 use super::memory_plan::{MemoryPlan, free_memory, shortage};
+use super::own_memory::settled;
 use super::published::{config_from_published, is_ignored};
 use super::quantized::{QuantizedSource, Weights};
 use super::tokenizer::TextTokenizer;
@@ -368,7 +369,7 @@ impl CheckpointSource {
             self.locked().not_finite.push(name.to_owned());
             return Ok(None);
         };
-        let tensor = tensor.to_dtype(dtype)?;
+        let tensor = settled(tensor.to_dtype(dtype)?)?;
         self.note_used(name, place);
         Ok(Some(tensor))
     }
