@@ -147,7 +147,8 @@ struct PositionJson {
 
 impl AnswerJson {
     /// The newest answer of `state`. The first one on a video also bears what reading
-    /// the video cost: its stage times, and no token of the prompt was there before.
+    /// the video cost: its stage times, and the tokens of the video, which were there before
+    /// only where it was opened again.
     pub(super) fn of(state: &SessionState, first: bool) -> anyhow::Result<Self> {
         let unanswered = || anyhow!("the question got no answer; try again");
         let asked = state.current_question().ok_or_else(unanswered)?;
@@ -156,9 +157,11 @@ impl AnswerJson {
         };
         let (Some(model), Some(video)) = (&state.model, &state.video) else { return Err(unanswered()) };
         let reading = state.video_timing.filter(|_| first);
-        let encoded_frames = if first { state.encoded_frames } else { 0 };
+        let (encoded_frames, reused) =
+            if first { (state.encoded_frames, state.reused_tokens) } else { (0, answer.tokens.reused) };
+        let tokens = TokenCounts { reused, ..answer.tokens };
         let answered = Self::new(asked, answer, estimate, model, video.path.clone(), reading);
-        Ok(Self { encoded_frames, ..answered })
+        Ok(Self { encoded_frames, tokens, ..answered })
     }
 
     fn new(
@@ -171,7 +174,6 @@ impl AnswerJson {
     ) -> Self {
         let (position, sigma) = (estimate.situation.position, estimate.position_sigma);
         let text = asked.question.situation_text.as_deref().unwrap_or(PSEUDO_SITUATION);
-        let reused = if reading.is_some() { 0 } else { answer.tokens.reused };
         Self {
             video,
             model: model.name.clone(),
@@ -184,7 +186,7 @@ impl AnswerJson {
                 orientation_concentration: estimate.concentration,
             },
             answer: TextJson { text: answer.text.clone() },
-            tokens: TokenCounts { reused, ..answer.tokens },
+            tokens: answer.tokens,
             encoded_frames: 0,
             timing_ms: reading.map_or(answer.timing, |reading| sum(&reading, &answer.timing)),
         }

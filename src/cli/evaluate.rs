@@ -152,16 +152,27 @@ pub(super) fn run(args: EvaluateArgs) -> anyhow::Result<ExitCode> {
             std::fs::write(&path, chart.svg()).with_context(|| format!("cannot write {}", path.display()))?;
         }
     }
-    if args.json {
-        output::result(&serde_json::to_string_pretty(&report.json())?);
-    } else {
-        output::result(&report.table());
-    }
+    output::result(&printed(&report, model.notice(), args.json)?);
     let missed: Vec<String> = args.require.iter().filter_map(|r| r.missed(&report)).collect();
     for sentence in &missed {
         output::note(sentence);
     }
     Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// The report as a table or JSON, with what to think of the model's answers.
+fn printed(report: &Report, notice: &str, as_json: bool) -> anyhow::Result<String> {
+    let name = report.columns.first().map(|column| column.name.as_str()).unwrap_or_default();
+    let told = !notice.is_empty();
+    if as_json {
+        let mut json = report.json();
+        if told {
+            json["notice"] = notice.into();
+        }
+        return Ok(serde_json::to_string_pretty(&json)?);
+    }
+    let table = report.table();
+    Ok(if told { format!("{name}: {notice}\n{table}") } else { table })
 }
 
 fn create(path: &Path) -> anyhow::Result<BufWriter<File>> {

@@ -14,6 +14,8 @@ mod hub_settings;
 mod init;
 mod inspect;
 mod interrupt;
+#[cfg(feature = "viewer")]
+mod model_menu;
 mod models;
 mod output;
 mod parity;

@@ -1,17 +1,9 @@
 //! `loc3r view`: the app. Arguments only; the app itself is `viewer`.
 
-#[cfg(feature = "viewer")]
-use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::conversation::{ModelArgs, RecordingArgs};
-#[cfg(feature = "viewer")]
-use crate::model::checkpoint::memory_plans;
-#[cfg(feature = "viewer")]
-use crate::model::memory_plan::{free_memory, gigabytes};
-#[cfg(feature = "viewer")]
-use crate::session::ModelChoice;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,7 +40,7 @@ pub(super) fn run(_args: ViewArgs) -> anyhow::Result<ExitCode> {
 
 #[cfg(feature = "viewer")]
 pub(super) fn run(args: ViewArgs) -> anyhow::Result<ExitCode> {
-    use super::{output, places};
+    use super::{model_menu, output, places};
     use crate::viewer::ViewerOptions;
 
     let video = match (&args.video, &args.replay) {
@@ -64,47 +56,15 @@ pub(super) fn run(args: ViewArgs) -> anyhow::Result<ExitCode> {
         }
         found => Some(found?),
     };
-    let models = model_choices(model.as_deref())?;
+    let compute = args.model.compute();
     Ok(crate::viewer::run(ViewerOptions {
         video,
+        models: model_menu::model_list(compute, model.clone()),
         model,
-        models,
-        compute: args.model.compute(),
+        compute,
         cache: args.model.cache()?,
         script: args.script,
         recording: args.recording.config(),
         replay: args.replay,
     })?)
-}
-
-/// The models that the app offers: the one it starts with, the installed ones, the bundled one.
-#[cfg(feature = "viewer")]
-fn model_choices(started_with: Option<&Path>) -> anyhow::Result<Vec<ModelChoice>> {
-    let installed = super::places::installed_models()?;
-    let named = |path: &Path| {
-        let name = path.file_name().unwrap_or(path.as_os_str());
-        (name.to_string_lossy().into_owned(), path.to_owned())
-    };
-    let started_with = started_with.filter(|path| installed.iter().all(|model| model.folder != *path));
-    let others = installed.iter().map(|model| (model.name.clone(), model.folder.clone()));
-    Ok(started_with
-        .map(named)
-        .into_iter()
-        .chain(others)
-        .map(|(name, path)| model_choice(name, path))
-        .collect())
-}
-
-/// What a model takes, read off its configuration and the headers of its weights.
-#[cfg(feature = "viewer")]
-fn model_choice(name: String, path: PathBuf) -> ModelChoice {
-    let (needs, fits) = match memory_plans(&path, &candle_core::Device::Cpu) {
-        Ok([(dtype, plan), _]) => {
-            let free = free_memory(&candle_core::Device::Cpu);
-            let needs = format!("{} as {}", gigabytes(plan.total()), dtype.as_str());
-            (needs, free.is_none_or(|free| plan.total() <= free))
-        }
-        Err(error) => (error.to_string(), false),
-    };
-    ModelChoice { name, path, needs, fits }
 }

@@ -42,6 +42,9 @@ pub struct PredictedAnswer<'a> {
     /// How far off that is.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub error: Option<LocalizationError>,
+    /// What to think of it; left out when there is nothing to say.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub notice: &'a str,
 }
 
 /// One record per question of `clip`; `predictions` with the names of their predictors.
@@ -52,14 +55,15 @@ pub fn prediction_records<'a>(
     clip.questions.iter().enumerate().map(|(k, question)| {
         let question = &question.labeled;
         let said = predictions.iter().filter_map(|(name, prediction)| {
-            let guess = prediction.answers.get(k)?;
-            Some((name.as_str(), predicted(guess, question)))
+            let said = predicted(prediction.answers.get(k)?, question);
+            let claims = said != PredictedAnswer::default();
+            claims.then(|| (name.as_str(), PredictedAnswer { notice: &prediction.notice, ..said }))
         });
         PredictionRecord {
             clip: clip.info.path.display().to_string(),
             tier: clip.tier,
             question,
-            predictions: said.filter(|(_, said)| *said != PredictedAnswer::default()).collect(),
+            predictions: said.collect(),
         }
     })
 }
@@ -76,6 +80,7 @@ fn predicted<'a>(guess: &'a AnswerGuess, question: &LabeledQuestion) -> Predicte
         situation,
         sigma: pose.and_then(|pose| pose.sigma),
         error,
+        notice: "",
     }
 }
 
@@ -100,7 +105,8 @@ mod tests {
         let said = |predictor: &mut dyn crate::evaluate::Predictor| {
             (predictor.name().to_owned(), predictor.predict(&clip).unwrap())
         };
-        let said = [said(&mut Oracle), said(&mut RoomCenter)];
+        let [(oracle, told), center] = [said(&mut Oracle), said(&mut RoomCenter)];
+        let said = [(oracle, Prediction { notice: "knows it all".to_owned(), ..told }), center];
         let records: Vec<serde_json::Value> =
             prediction_records(&clip, &said).map(|record| serde_json::to_value(record).unwrap()).collect();
         assert_eq!(records.len(), clip.questions.len());
@@ -109,8 +115,10 @@ mod tests {
             assert_eq!(record["text"], question.labeled.question.text.as_str());
             let oracle = &record["predictions"]["oracle"];
             assert_eq!(oracle["score"], 100.0, "{record}");
+            assert_eq!(oracle["notice"], "knows it all", "{record}");
             let center = &record["predictions"]["room centre"];
             assert!(center.get("answer").is_none(), "it answers nothing: {record}");
+            assert!(center.get("notice").is_none(), "nothing is said of it: {record}");
             if question.labeled.situation.is_some() {
                 assert_eq!(oracle["distance_m"], 0.0, "{record}");
                 away += center["distance_m"].as_f64().unwrap();

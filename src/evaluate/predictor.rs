@@ -40,6 +40,8 @@ pub struct Prediction {
     pub cameras: Vec<CameraEstimate>,
     /// One per question, in order.
     pub answers: Vec<AnswerGuess>,
+    /// What to think of it ("random weights"); empty when there is nothing to say.
+    pub notice: String,
 }
 
 /// Answers clips.
@@ -77,6 +79,11 @@ impl ModelPredictor {
     /// Takes a model that is already in memory.
     pub fn new(model: Loc3rModel) -> Self {
         Self { model, true_points: false, encoding: (0.0, 0), answering: (0.0, 0) }
+    }
+
+    /// What to think of what it says ("random weights"); empty when there is nothing to say.
+    pub fn notice(&self) -> &str {
+        &self.model.config().notice
     }
 
     /// Gives a model with a geometry cue the true points instead of its own estimates.
@@ -144,6 +151,7 @@ impl Predictor for ModelPredictor {
         }
         self.answering.0 += started.elapsed().as_secs_f64();
         self.answering.1 += answers.len() as u32;
-        Ok(Prediction { layout: Some(video.layout), cameras: video.cameras, answers })
+        let notice = self.notice().to_owned();
+        Ok(Prediction { layout: Some(video.layout), cameras: video.cameras, answers, notice })
     }
 }

@@ -32,6 +32,7 @@ pub mod network;
 mod number_type;
 pub mod odometry;
 pub mod ops;
+mod own_memory;
 pub mod perception;
 mod pickle;
 mod prefill;

@@ -308,6 +308,7 @@ mod tests {
                 layout: Layout::default(),
                 timing: Timing::default(),
                 encoded_frames: 0,
+                reused_tokens: 0,
             },
         ]
     }

@@ -94,11 +94,16 @@ impl RerunSink {
                 self.cameras(cameras)?;
                 self.points(points)
             }
-            SessionEvent::LayoutReady { layout, timing, .. } => {
+            SessionEvent::LayoutReady { layout, timing, reused_tokens, .. } => {
                 self.floor_height = layout.floor_height;
                 self.layout(layout)?;
                 self.session_facts(Some(timing))?;
-                self.message(&format!("layout of {} tokens in {:.0} ms", layout.tokens.len(), timing.total))
+                let reused = match reused_tokens {
+                    0 => String::new(),
+                    reused => format!(", {reused} tokens reused"),
+                };
+                let (tokens, total) = (layout.tokens.len(), timing.total);
+                self.message(&format!("layout of {tokens} tokens in {total:.0} ms{reused}"))
             }
             SessionEvent::SituationReady { estimate, .. } => {
                 self.estimate = Some(estimate.clone());
@@ -236,14 +241,16 @@ impl RerunSink {
 
     fn answer(&self, answer: &AnswerDone) -> Logged {
         self.at_question();
-        let text = answer_text(self.asked.as_ref(), self.estimate.as_ref(), answer);
+        let notice = self.model.as_ref().map(|model| model.notice.as_str()).unwrap_or_default();
+        let text = answer_text(self.asked.as_ref(), self.estimate.as_ref(), answer, notice);
         self.stream.log(path::ANSWER, &rerun::TextDocument::from_markdown(text))?;
         let Timing { prefill, generate, total, .. } = answer.timing;
         for (stage, milliseconds) in [("prefill", prefill), ("generate", generate), ("total", total)] {
             self.stream.log(format!("{}/{stage}", path::TIMING), &rerun::Scalars::new([milliseconds]))?;
         }
         let asked = self.asked.as_ref().map(|question| question.text.as_str()).unwrap_or_default();
-        self.message(&format!("{asked} -> {}", answer.text))
+        let notice = if notice.is_empty() { String::new() } else { format!(" ({notice})") };
+        self.message(&format!("{asked} -> {}{notice}", answer.text))
     }
 
     fn session_facts(&self, timing: Option<&Timing>) -> Logged {
@@ -271,11 +278,12 @@ impl RerunSink {
     }
 }
 
-/// Question, situation and answer in Markdown.
+/// Question, situation and answer in Markdown, with what to think of it (`notice`, may be empty).
 fn answer_text(
     asked: Option<&Question>,
     estimate: Option<&SituationEstimate>,
     answer: &AnswerDone,
+    notice: &str,
 ) -> String {
     let mut text = String::new();
     if let Some(question) = asked {
@@ -285,6 +293,9 @@ fn answer_text(
         text.push_str(&format!("**{}**\n\n", question.text));
     }
     text.push_str(&format!("# {}\n\n", answer.text));
+    if !notice.is_empty() {
+        text.push_str(&format!("*{notice}*\n\n"));
+    }
     if let Some(estimate) = estimate {
         let (position, sigma) = (estimate.situation.position, estimate.position_sigma);
         text.push_str(&format!(
@@ -301,4 +312,31 @@ fn answer_text(
         answer.confidence, answer.tokens.reused, answer.tokens.prompt, answer.timing.total
     ));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::qa::QuestionKind;
+    use crate::session::TokenCounts;
+
+    #[test]
+    fn what_to_think_of_an_answer_stands_beside_it() {
+        let question = Question {
+            kind: QuestionKind::What,
+            text: "What is on my left?".to_owned(),
+            situation_text: Some("I am at the door".to_owned()),
+            choices: Vec::new(),
+        };
+        let answer = AnswerDone {
+            text: "a chair".to_owned(),
+            confidence: 0.5,
+            prompt: String::new(),
+            tokens: TokenCounts { prompt: 30, reused: 20, generated: 2 },
+            timing: Timing::default(),
+        };
+        let told = |notice| answer_text(Some(&question), None, &answer, notice);
+        assert!(told("random weights").contains("# a chair\n\n*random weights*\n\n"), "{}", told(""));
+        assert_eq!(told(""), told("random weights").replace("*random weights*\n\n", ""));
+    }
 }

@@ -4,16 +4,19 @@
 use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use candle_core::DType;
 
+use super::kept_videos::{KnownVideo, Shelf, room};
 use super::{Compute, ModelInfo, ModelSight, Precision, SessionError};
 use crate::geometry::ImageSize;
 use crate::model::feature_cache::{self, CacheKey};
+use crate::model::memory_plan::{MemoryPlan, WeightCounts, free_memory};
 use crate::model::sequence::VisualLayout;
 use crate::model::{
-    FeatureCache, Loc3rModel, ModelError, Perception, Query, Reply, ReplyStep, VideoEncoding, VideoStep,
-    Watched, checkpoint, device,
+    FeatureCache, Loc3rModel, ModelError, Perception, Query, Reply, ReplyStep, VideoStep, Watched,
+    checkpoint, device,
 };
 use crate::scene::Layout;
 use crate::video::{Frame, FrameIndex, FrameSpacing, VideoInfo};
@@ -32,6 +35,15 @@ pub(super) struct Look<'a> {
     pub sampled: &'a [FrameIndex],
     /// These and those between that the camera encoder follows.
     pub wanted: &'a [FrameIndex],
+}
+
+/// A video that was made the open one.
+#[derive(Debug)]
+pub(super) struct Encoded {
+    /// Every vision token on the map.
+    pub layout: Layout,
+    /// Tokens whose keys and values were there from before.
+    pub reused_tokens: usize,
 }
 
 /// A loaded network with at most one open video.
@@ -61,13 +73,16 @@ pub(super) trait Engine {
     /// Forgets what it watched.
     fn look_away(&mut self);
 
+    /// Closes the open video; what it knows of it may be kept.
+    fn set_aside(&mut self);
+
     /// Makes what it watched, or just recalled, the open video; gives the layout.
-    fn encode(&mut self, look: &Look<'_>, observe: VideoObserver<'_>) -> Result<Layout, SessionError>;
+    fn encode(&mut self, look: &Look<'_>, observe: VideoObserver<'_>) -> Result<Encoded, SessionError>;
 
     /// Answers about the open video.
     fn ask(&mut self, query: &Query, observe: ReplyObserver<'_>) -> Result<Reply, SessionError>;
 
-    /// Forgets the open video.
+    /// Closes the open video and forgets it.
     fn close_video(&mut self);
 }
 
@@ -81,35 +96,8 @@ pub(super) fn load(
     compute: Compute,
     cache: Option<FeatureCache>,
 ) -> Result<(Box<dyn Engine>, ModelInfo), SessionError> {
-    let (device, device_name) = device::choose(compute.device)?;
-    let model = match compute.precision {
-        Precision::Auto => Loc3rModel::load(folder, &device),
-        Precision::F32 => Loc3rModel::load_as(folder, DType::F32, &device),
-        Precision::F16 => Loc3rModel::load_as(folder, DType::F16, &device),
-        Precision::Bf16 => Loc3rModel::load_as(folder, DType::BF16, &device),
-    }?;
-    let device_name = match model.dtype() {
-        DType::F32 => device_name,
-        smaller => format!("{device_name}, {}", smaller.as_str()),
-    };
-    let config = model.config();
-    let frames = NonZeroU32::new(config.num_frames).ok_or_else(|| ModelError::Config {
-        path: folder.join(crate::model::checkpoint::CONFIG_FILE),
-        reason: "`num_frames` is 0, it must be at least 1".to_owned(),
-    })?;
-    let info = ModelInfo {
-        name: config.name.clone(),
-        folder: folder.to_owned(),
-        device: device_name,
-        parameters: model.parameters(),
-        frames: frames.get(),
-        image_size: config.vision.image_size as u32,
-        notice: config.notice.clone(),
-        card: model_card(folder),
-    };
-    let memory = cache.map(|cache| Memory { cache, fingerprint: None, look: None });
-    let folder = folder.to_owned();
-    Ok((Box::new(Network { model, folder, frames, watched: None, video: None, memory }), info))
+    let (network, info) = Network::load(folder, compute, cache)?;
+    Ok((Box::new(network), info))
 }
 
 /// The README of a checkpoint folder; a model without one is none the worse.
@@ -124,24 +112,139 @@ struct Network {
     folder: PathBuf,
     frames: NonZeroU32,
     watched: Option<Watched>,
-    video: Option<VideoEncoding>,
-    memory: Option<Memory>,
+    last_look: LastLook,
+    open: Option<OpenVideo>,
+    /// Videos that were open before.
+    shelf: Shelf<Rc<KnownVideo>>,
+    /// What was seen of videos, on disk.
+    cache: Option<FeatureCache>,
+    /// Of the weights, for the cache; made when the first video is opened.
+    fingerprint: Option<String>,
 }
 
-/// What was seen before.
-struct Memory {
-    cache: FeatureCache,
-    /// Of the weights; made when the first video is opened.
-    fingerprint: Option<String>,
-    /// The last look, and what was seen then if it was not the first.
-    look: Option<(CacheKey, Option<Perception>)>,
+struct OpenVideo {
+    /// `None` where the frames cannot be told from others.
+    key: Option<CacheKey>,
+    video: Rc<KnownVideo>,
+}
+
+/// What [`Engine::recall`] found out.
+#[derive(Default)]
+struct LastLook {
+    /// See [`OpenVideo::key`].
+    key: Option<CacheKey>,
+    found: Option<Found>,
+}
+
+/// What is known of frames before they are looked at.
+enum Found {
+    /// What the encoders made of them.
+    Perceived(Box<Perception>),
+    /// All of it.
+    Known(Rc<KnownVideo>),
+}
+
+impl Found {
+    /// The sampled frames, and the pictures of them.
+    fn pictures(&self) -> (Vec<FrameIndex>, Vec<u8>) {
+        match self {
+            Self::Perceived(seen) => (seen.frames.clone(), seen.sight_rgb.clone()),
+            Self::Known(video) => (video.frames.clone(), video.encoding.sight_rgb.clone()),
+        }
+    }
 }
 
 impl Network {
-    fn key(&self, look: &Look<'_>, fingerprint: &str) -> std::io::Result<CacheKey> {
+    fn load(
+        folder: &Path,
+        compute: Compute,
+        cache: Option<FeatureCache>,
+    ) -> Result<(Self, ModelInfo), SessionError> {
+        let (device, device_name) = device::choose(compute.device)?;
+        let model = match compute.precision {
+            Precision::Auto => Loc3rModel::load(folder, &device),
+            Precision::F32 => Loc3rModel::load_as(folder, DType::F32, &device),
+            Precision::F16 => Loc3rModel::load_as(folder, DType::F16, &device),
+            Precision::Bf16 => Loc3rModel::load_as(folder, DType::BF16, &device),
+        }?;
+        let device_name = match model.dtype() {
+            DType::F32 => device_name,
+            smaller => format!("{device_name}, {}", smaller.as_str()),
+        };
+        let config = model.config();
+        let frames = NonZeroU32::new(config.num_frames).ok_or_else(|| ModelError::Config {
+            path: folder.join(crate::model::checkpoint::CONFIG_FILE),
+            reason: "`num_frames` is 0, it must be at least 1".to_owned(),
+        })?;
+        let info = ModelInfo {
+            name: config.name.clone(),
+            folder: folder.to_owned(),
+            device: device_name,
+            parameters: model.parameters(),
+            frames: frames.get(),
+            image_size: config.vision.image_size as u32,
+            notice: config.notice.clone(),
+            card: model_card(folder),
+        };
+        let network = Self {
+            model,
+            folder: folder.to_owned(),
+            frames,
+            watched: None,
+            last_look: LastLook::default(),
+            open: None,
+            shelf: Shelf::default(),
+            cache,
+            fingerprint: None,
+        };
+        Ok((network, info))
+    }
+
+    /// What tells these frames, looked at in this way, from all others; `None`, with a warning,
+    /// when they cannot be read.
+    fn key(&mut self, look: &Look<'_>) -> Option<CacheKey> {
         let (dtype, device) = (self.model.dtype(), self.model.device().location());
         let manner = format!("{dtype:?} {device:?} {:?} {:?}", look.sampled, look.wanted);
-        CacheKey::new(&look.info.path, fingerprint, &manner)
+        let made =
+            self.fingerprint().and_then(|fingerprint| CacheKey::new(&look.info.path, &fingerprint, &manner));
+        made.inspect_err(|error| {
+            tracing::warn!("what was seen of {} cannot be looked up: {error}", look.info.path.display());
+        })
+        .ok()
+    }
+
+    /// What tells the weights from others on disk. What is in memory goes with its model, and
+    /// needs nothing of the kind.
+    fn fingerprint(&mut self) -> std::io::Result<String> {
+        if self.cache.is_none() {
+            return Ok(String::new());
+        }
+        if let Some(known) = &self.fingerprint {
+            return Ok(known.clone());
+        }
+        let files = checkpoint::files(&self.folder).map_err(std::io::Error::other)?;
+        let made = feature_cache::fingerprint(&files)?;
+        self.fingerprint = Some(made.clone());
+        Ok(made)
+    }
+
+    /// What is known under a key: in the open video, in those open before, on disk.
+    fn found(&self, key: &CacheKey) -> Option<Found> {
+        let open = self.open.as_ref().filter(|open| open.key.as_ref() == Some(key)).map(|open| &open.video);
+        if let Some(video) = open.or_else(|| self.shelf.find(key)) {
+            return Some(Found::Known(Rc::clone(video)));
+        }
+        let seen = self.cache.as_ref()?.find(key, self.model.device())?;
+        Some(Found::Perceived(Box::new(seen)))
+    }
+
+    /// Lets go of videos that were open before, until there is the memory to read another one.
+    fn make_room(&mut self) {
+        let held = self.shelf.bytes();
+        if held > 0 {
+            let needs = MemoryPlan::new(self.model.config(), &WeightCounts::default(), self.model.dtype());
+            self.shelf.trim(room(free_memory(self.model.device()), held, needs.total()));
+        }
     }
 
     fn sight_of(&self, frames: Vec<FrameIndex>, rgb: Vec<u8>) -> ModelSight {
@@ -157,12 +260,46 @@ impl Network {
         }
     }
 
-    /// Stores what was seen at the last look.
-    fn remember(&self, info: &VideoInfo, perception: &Perception) -> Result<(), String> {
-        let Some(Memory { cache, look: Some((key, _)), .. }) = &self.memory else { return Ok(()) };
-        let name = info.path.display().to_string();
-        cache.store(key, perception, &name, &self.model.config().name)
+    /// Runs the camera encoder over what was watched, and stores what was seen.
+    fn perceive(
+        &self,
+        watched: Watched,
+        key: Option<&CacheKey>,
+        look: &Look<'_>,
+        observe: VideoObserver<'_>,
+    ) -> Result<Perception, SessionError> {
+        let perception = self.model.perceive_watched(watched, look.sampled, observe)?;
+        if let (Some(cache), Some(key)) = (&self.cache, key) {
+            let name = look.info.path.display().to_string();
+            let stored = cache.store(key, &perception, &name, &self.model.config().name);
+            if let Err(problem) = stored
+                && observe(VideoStep::Warning(&problem)).is_break()
+            {
+                return Err(ModelError::Cancelled.into());
+            }
+        }
+        Ok(perception)
     }
+
+    /// Runs the language model over what the encoders made of a video.
+    fn read(
+        &self,
+        perception: Perception,
+        look: &Look<'_>,
+        observe: VideoObserver<'_>,
+    ) -> Result<Rc<KnownVideo>, SessionError> {
+        let encoding = self.model.encode(&perception, look.info, None, observe)?;
+        let Perception { frames, strangeness, .. } = perception;
+        Ok(Rc::new(KnownVideo { frames, strangeness, encoding }))
+    }
+}
+
+/// Tells of a video that is known what was told when it was read.
+fn retell(video: &KnownVideo, observe: VideoObserver<'_>) -> Result<(), SessionError> {
+    let KnownVideo { strangeness, encoding, .. } = video;
+    let cameras = VideoStep::Cameras(&encoding.cameras, &encoding.points);
+    let mut steps = strangeness.map(VideoStep::Strangeness).into_iter().chain([cameras]);
+    if steps.any(|step| observe(step).is_break()) { Err(ModelError::Cancelled.into()) } else { Ok(()) }
 }
 
 impl Engine for Network {
@@ -180,27 +317,12 @@ impl Engine for Network {
 
     fn recall(&mut self, look: &Look<'_>) -> Option<ModelSight> {
         self.look_away();
-        let fingerprint = match &self.memory.as_ref()?.fingerprint {
-            Some(known) => Ok(known.clone()),
-            None => checkpoint::files(&self.folder)
-                .map_err(std::io::Error::other)
-                .and_then(|files| feature_cache::fingerprint(&files)),
-        };
-        let key = fingerprint.and_then(|fingerprint| Ok((self.key(look, &fingerprint)?, fingerprint)));
-        let memory = self.memory.as_mut()?;
-        let (key, fingerprint) = match key {
-            Ok(made) => made,
-            Err(error) => {
-                tracing::warn!("what was seen of {} cannot be looked up: {error}", look.info.path.display());
-                memory.look = None;
-                return None;
-            }
-        };
-        memory.fingerprint = Some(fingerprint);
-        let found = memory.cache.find(&key, self.model.device());
-        let known = found.as_ref().map(|found| (found.frames.clone(), found.sight_rgb.clone()));
-        memory.look = Some((key, found));
-        known.map(|(frames, rgb)| self.sight_of(frames, rgb))
+        let key = self.key(look);
+        let found = key.as_ref().and_then(|key| self.found(key));
+        self.make_room();
+        let pictures = found.as_ref().map(Found::pictures);
+        self.last_look = LastLook { key, found };
+        pictures.map(|(frames, rgb)| self.sight_of(frames, rgb))
     }
 
     fn watch(&mut self, look: &Look<'_>, frame: Frame) -> Result<(), SessionError> {
@@ -224,32 +346,154 @@ impl Engine for Network {
         self.watched = None;
     }
 
-    fn encode(&mut self, look: &Look<'_>, observe: VideoObserver<'_>) -> Result<Layout, SessionError> {
-        let recalled = self.memory.as_mut().and_then(|memory| memory.look.as_mut()?.1.take());
-        let perception = match self.watched.take() {
-            Some(watched) => {
-                let perception = self.model.perceive_watched(watched, look.sampled, observe)?;
-                if let Err(problem) = self.remember(look.info, &perception)
-                    && observe(VideoStep::Warning(&problem)).is_break()
-                {
-                    return Err(ModelError::Cancelled.into());
-                }
-                perception
+    fn set_aside(&mut self) {
+        if let Some(OpenVideo { key: Some(key), video }) = self.open.take() {
+            self.shelf.put(key, video.bytes(), video);
+            self.make_room();
+        }
+    }
+
+    fn encode(&mut self, look: &Look<'_>, observe: VideoObserver<'_>) -> Result<Encoded, SessionError> {
+        let LastLook { key, found } = std::mem::take(&mut self.last_look);
+        let (video, reused_tokens) = match (self.watched.take(), found) {
+            (Some(watched), _) => {
+                let perception = self.perceive(watched, key.as_ref(), look, observe)?;
+                (self.read(perception, look, observe)?, 0)
             }
-            None => recalled.ok_or(SessionError::NoVideo)?,
+            (None, Some(Found::Perceived(perception))) => (self.read(*perception, look, observe)?, 0),
+            (None, Some(Found::Known(video))) => {
+                retell(&video, observe)?;
+                let tokens = video.encoding.prefix_tokens;
+                (video, tokens)
+            }
+            (None, None) => return Err(SessionError::NoVideo),
         };
-        let video = self.model.encode(&perception, look.info, None, observe)?;
-        let layout = video.layout.clone();
-        self.video = Some(video);
-        Ok(layout)
+        let layout = video.encoding.layout.clone();
+        // The open video is none of those that must make room.
+        if let Some(key) = &key {
+            self.shelf.remove(key);
+        }
+        self.open = Some(OpenVideo { key, video });
+        Ok(Encoded { layout, reused_tokens })
     }
 
     fn ask(&mut self, query: &Query, observe: ReplyObserver<'_>) -> Result<Reply, SessionError> {
-        let video = self.video.as_ref().ok_or(SessionError::NoVideo)?;
-        Ok(self.model.ask(video, query, observe)?)
+        let OpenVideo { video, .. } = self.open.as_ref().ok_or(SessionError::NoVideo)?;
+        Ok(self.model.ask(&video.encoding, query, observe)?)
     }
 
     fn close_video(&mut self) {
-        self.video = None;
+        self.open = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ModelConfig;
+    use crate::model::random_weights::write_random;
+    use crate::session::ComputeDevice;
+    use crate::video::{FrameReader, frames_to_read};
+
+    /// A folder with a model of random weights (`model`) and clips of six pictures (`a`, `b`).
+    fn workshop() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("model");
+        write_random(&ModelConfig::tiny(), &model, DType::F32, 5, &mut |_, _| {}).unwrap();
+        for (clip, blue) in [("a", 20), ("b", 200)] {
+            std::fs::create_dir(folder.path().join(clip)).unwrap();
+            for number in 0..6 {
+                let path = folder.path().join(clip).join(format!("{number}.png"));
+                image::RgbImage::from_pixel(8, 8, image::Rgb([number, 90, blue])).save(path).unwrap();
+            }
+        }
+        folder
+    }
+
+    fn network(folder: &Path, precision: Precision, cache: Option<FeatureCache>) -> Network {
+        let compute = Compute { device: ComputeDevice::Cpu, precision };
+        Network::load(&folder.join("model"), compute, cache).unwrap().0
+    }
+
+    /// Opens the `sampled` frames of a clip as the model thread does; gives the layout, the
+    /// tokens that were there from before, and all.
+    fn open(network: &mut Network, clip: &Path, sampled: [u32; 4]) -> (Layout, usize, usize) {
+        let reader = FrameReader::open(clip).unwrap();
+        let info = reader.info().clone();
+        let sampled = sampled.map(FrameIndex);
+        let wanted = frames_to_read(network.spacing(), &info.pts_secs, &sampled);
+        let look = Look { info: &info, sampled: &sampled, wanted: &wanted };
+        if network.recall(&look).is_none() {
+            reader.read(wanted.clone()).unwrap();
+            for _ in &wanted {
+                network.watch(&look, reader.next(&mut || false).unwrap().unwrap()).unwrap();
+            }
+            network.sight(&look).unwrap();
+        }
+        network.set_aside();
+        let Encoded { layout, reused_tokens } =
+            network.encode(&look, &mut |_| ControlFlow::Continue(())).unwrap();
+        (layout, reused_tokens, network.open.as_ref().unwrap().video.encoding.prefix_tokens)
+    }
+
+    const SAMPLED: [u32; 4] = [0, 1, 3, 5];
+
+    #[test]
+    fn a_video_opened_again_comes_back_with_its_keys_and_values() {
+        let folder = workshop();
+        let clip = |name: &str| folder.path().join(name);
+        let mut network = network(folder.path(), Precision::Auto, None);
+        let (first, reused, tokens) = open(&mut network, &clip("a"), SAMPLED);
+        assert_eq!(reused, 0);
+        assert_eq!(open(&mut network, &clip("b"), SAMPLED).1, 0);
+        assert_eq!(open(&mut network, &clip("a"), SAMPLED), (first.clone(), tokens, tokens));
+        // The open one itself, and under another name.
+        std::fs::rename(clip("a"), clip("c")).unwrap();
+        assert_eq!(open(&mut network, &clip("c"), SAMPLED), (first, tokens, tokens));
+        assert!(open(&mut network, &clip("b"), SAMPLED).1 > 0);
+    }
+
+    #[test]
+    fn other_frames_other_pictures_and_other_numbers_are_read() {
+        let folder = workshop();
+        let clip = folder.path().join("a");
+        let mut full = network(folder.path(), Precision::F32, None);
+        open(&mut full, &clip, SAMPLED);
+        assert_eq!(open(&mut full, &clip, [0, 2, 3, 5]).1, 0);
+        assert!(open(&mut full, &clip, SAMPLED).1 > 0);
+        image::RgbImage::new(8, 8).save(clip.join("3.png")).unwrap();
+        assert_eq!(open(&mut full, &clip, SAMPLED).1, 0);
+        // A model that is loaded has read nothing, whatever one before it has.
+        let mut half = network(folder.path(), Precision::Bf16, None);
+        assert_eq!(open(&mut half, &clip, SAMPLED).1, 0);
+        assert!(half.last_look.found.is_none() && half.shelf.bytes() == 0);
+    }
+
+    #[test]
+    fn what_has_no_room_is_let_go_and_the_open_video_never() {
+        let folder = workshop();
+        let clip = |name: &str| folder.path().join(name);
+        let mut network = network(folder.path(), Precision::Auto, None);
+        open(&mut network, &clip("a"), SAMPLED);
+        open(&mut network, &clip("b"), SAMPLED);
+        let held = network.shelf.bytes();
+        let keys_and_values = network.open.as_ref().unwrap().video.encoding.bytes() as u64;
+        assert!(keys_and_values > 0 && held > keys_and_values, "{held}, {keys_and_values}");
+        network.shelf.trim(held - 1);
+        assert!(open(&mut network, &clip("b"), SAMPLED).1 > 0);
+        assert_eq!(open(&mut network, &clip("a"), SAMPLED).1, 0);
+    }
+
+    #[test]
+    fn what_is_on_disk_is_read_by_the_language_model_again() {
+        let folder = workshop();
+        let cache = FeatureCache { folder: folder.path().join("seen"), limit: 1 << 30 };
+        let clip = folder.path().join("a");
+        let mut before = network(folder.path(), Precision::Auto, Some(cache.clone()));
+        let (layout, ..) = open(&mut before, &clip, SAMPLED);
+        let mut network = network(folder.path(), Precision::Auto, Some(cache));
+        let (again, reused, tokens) = open(&mut network, &clip, SAMPLED);
+        assert_eq!((again, reused), (layout, 0));
+        assert_eq!(open(&mut network, &clip, SAMPLED).1, tokens);
     }
 }

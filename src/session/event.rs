@@ -190,6 +190,10 @@ pub enum SessionEvent {
         /// Frames that went through the vision tower; 0 when they had been seen before.
         #[serde(default)]
         encoded_frames: u32,
+        /// Tokens of the video whose keys and values were still in memory; 0 when they were
+        /// computed.
+        #[serde(default)]
+        reused_tokens: usize,
     },
     /// `<Pos>` and `<Ori>` are read.
     SituationReady {

@@ -172,7 +172,7 @@ mod tests {
     use crate::model::{ModelError, Query, Reply, ReplyStep, VideoStep};
     use crate::qa::{Question, QuestionKind, Situation, SituationEstimate};
     use crate::scene::{CameraEstimate, Layout, LayoutToken, PointCloud};
-    use crate::session::engine::{Engine, Look, ReplyObserver, VideoObserver};
+    use crate::session::engine::{Encoded, Engine, Look, ReplyObserver, VideoObserver};
     use crate::session::{Activity, ComputeDevice, ModelInfo, ModelSight, SessionState, Stage};
     use crate::video::{Frame, FrameIndex, FrameSpacing};
 
@@ -255,7 +255,11 @@ mod tests {
             None
         }
 
-        fn encode(&mut self, _look: &Look<'_>, observe: VideoObserver<'_>) -> Result<Layout, SessionError> {
+        fn set_aside(&mut self) {
+            self.has_video = false;
+        }
+
+        fn encode(&mut self, _look: &Look<'_>, observe: VideoObserver<'_>) -> Result<Encoded, SessionError> {
             let points = PointCloud::default();
             let (camera, layout) = (camera(), first_tokens());
             for step in [
@@ -272,7 +276,7 @@ mod tests {
             }
             self.look_away();
             self.has_video = true;
-            Ok(Layout::default())
+            Ok(Encoded { layout: Layout::default(), reused_tokens: 0 })
         }
 
         fn ask(&mut self, query: &Query, observe: ReplyObserver<'_>) -> Result<Reply, SessionError> {

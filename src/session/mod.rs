@@ -4,14 +4,16 @@
 //! [`Session`] owns the model thread `loc3r-model`. A front sends
 //! [`SessionRequest`]s and feeds every [`SessionEvent`] to
 //! [`SessionState::apply`], a [`SessionLog`] and the recorder. Tensors stay on the
-//! thread. One request runs at a time, in order of arrival; [`Session::cancel`]
+//! thread, with keys and values of the videos that were open last. One request runs at a time, in order of arrival; [`Session::cancel`]
 //! voids everything sent so far. A panic or exhausted memory ends the thread with
 //! [`SessionEvent::Crashed`], and [`Session::restart`] brings it back.
 
 mod engine;
 mod event;
 mod handle;
+mod kept_videos;
 mod log;
+mod model_list;
 mod model_worker;
 mod request;
 mod state;
@@ -21,6 +23,7 @@ use std::path::PathBuf;
 pub use event::{AnswerDone, ModelInfo, ModelSight, SessionEvent, Stage, Timing, TokenCounts};
 pub use handle::Session;
 pub use log::{LogError, LoggedEvent, Replay, SessionLog};
+pub use model_list::{ModelChoice, ModelList};
 pub use request::{Compute, MAX_CHOICES, MAX_TEXT_CHARS, Precision, RequestId, SessionRequest};
 pub use state::{Activity, AskedQuestion, SessionState, Severity, StatusMessage};
 
@@ -29,19 +32,6 @@ use crate::model::ModelError;
 pub use crate::model::device::ComputeDevice;
 use crate::model::device::DeviceError;
 use crate::video::VideoError;
-
-/// A model that can be loaded, for a list to choose from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModelChoice {
-    /// Name for people.
-    pub name: String,
-    /// What [`SessionRequest::LoadModel`] takes.
-    pub path: PathBuf,
-    /// The memory that it takes ("7.9 GB as f32"), or what is wrong with it.
-    pub needs: String,
-    /// Whether that much memory was free when the list was made.
-    pub fits: bool,
-}
 
 /// Why a request failed. Each message is shown as it is.
 #[derive(Debug, thiserror::Error)]

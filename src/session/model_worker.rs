@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use super::engine::{Engine, Loader, Look};
+use super::engine::{Encoded, Engine, Loader, Look};
 use super::request::check_question;
 use super::{
     AnswerDone, Compute, ModelSight, RequestId, SessionError, SessionEvent, SessionRequest, Stage, Timing,
@@ -226,13 +226,13 @@ impl Job<'_> {
             self.tell(SessionEvent::Cancelled { request: self.request });
             return Ok(());
         };
-        engine.close_video();
+        engine.set_aside();
         self.tell_opened(&info, sight);
-        let layout = engine.encode(&look, &mut |step| self.watch(step, &mut reading));
+        let encoded = engine.encode(&look, &mut |step| self.watch(step, &mut reading));
         if !reading.finite {
             return Err(SessionError::NotFinite { what: "camera pose", folder: folder.clone() });
         }
-        let layout = layout?;
+        let Encoded { layout, reused_tokens } = encoded?;
         if !is_finite_layout(&layout) {
             engine.close_video();
             return Err(SessionError::NotFinite { what: "layout", folder: folder.clone() });
@@ -240,7 +240,7 @@ impl Job<'_> {
         self.clock.lap(Stage::Prefill);
         let (request, timing) = (self.request, self.clock.timing());
         let encoded_frames = reading.encoded_frames;
-        self.tell(SessionEvent::LayoutReady { request, layout, timing, encoded_frames });
+        self.tell(SessionEvent::LayoutReady { request, layout, timing, encoded_frames, reused_tokens });
         Ok(())
     }
 

@@ -97,6 +97,9 @@ pub struct SessionState {
     /// Frames of the open video that went through the vision tower; 0 when they had been
     /// seen before.
     pub encoded_frames: u32,
+    /// Tokens of the open video whose keys and values were still in memory when it was opened;
+    /// 0 when they were computed.
+    pub reused_tokens: usize,
     /// Questions of the open video, oldest first.
     pub questions: Vec<AskedQuestion>,
     /// What is running.
@@ -121,6 +124,7 @@ impl Default for SessionState {
             so_far: SoFar::default(),
             video_timing: None,
             encoded_frames: 0,
+            reused_tokens: 0,
             questions: Vec::new(),
             activity: Activity::Idle,
             status: None,
@@ -183,11 +187,11 @@ impl SessionState {
                 self.points = Arc::new(points);
                 self.scene_revision += 1;
             }
-            SessionEvent::LayoutReady { layout, timing, encoded_frames, .. } => {
+            SessionEvent::LayoutReady { layout, timing, encoded_frames, reused_tokens, .. } => {
                 self.layout = Some(Arc::new(layout));
                 self.so_far = SoFar::default();
                 self.video_timing = Some(timing);
-                self.encoded_frames = encoded_frames;
+                (self.encoded_frames, self.reused_tokens) = (encoded_frames, reused_tokens);
                 self.scene_revision += 1;
                 self.activity = Activity::Idle;
             }
@@ -307,7 +311,7 @@ mod tests {
     use crate::session::{TokenCounts, event};
     use crate::video::FrameIndex;
 
-    /// `start:N ask:N progress:N model:N video:N path:N cameras:N grow:N layout:N piece:N:TEXT
+    /// `start:N ask:N progress:N model:N video:N path:N cameras:N grow:N layout:N:KEPT piece:N:TEXT
     /// answer:N:TEXT cancelled:N failed:N crash`, and `cancelling` for the user's click.
     fn after(scenario: &str) -> SessionState {
         let mut state = SessionState::default();
@@ -342,6 +346,7 @@ mod tests {
                 layout: Layout::default(),
                 timing: Timing::default(),
                 encoded_frames: 0,
+                reused_tokens: text.len(),
             },
             "piece" => SessionEvent::AnswerPiece { request, piece: text },
             "answer" => SessionEvent::AnswerReady { request, answer: answer(text) },
@@ -492,6 +497,14 @@ mod tests {
         for end in ["cancelled:2", "failed:2", "crash", "start:3 video:3"] {
             assert_eq!(cameras(&format!("{reading} {end}")), 0, "{end}");
         }
+    }
+
+    #[test]
+    fn a_video_that_was_kept_says_so_until_another_is_opened() {
+        let again = "start:1 model:1 start:2 video:2 layout:2:xxx";
+        assert_eq!(after(again).reused_tokens, 3);
+        assert_eq!(after(&format!("{again} start:3 video:3")).reused_tokens, 0);
+        assert_eq!(after(&format!("{again} start:3 video:3 layout:3")).reused_tokens, 0);
     }
 
     #[test]

@@ -77,6 +77,8 @@ pub enum ViewerAction {
     ShowStage(String),
     /// Copies the shown answer to the clipboard.
     CopyAnswer,
+    /// Looks again which models there are to choose from, and what they take.
+    ListModels,
     /// Loads a checkpoint folder.
     LoadModel(PathBuf),
     /// Lets go of the model and its memory.

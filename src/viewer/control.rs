@@ -10,6 +10,7 @@ use super::action::ViewerAction;
 use super::bridge::{Conversation, ModelLink, VideoLink};
 use super::camera_rig::CameraRig;
 use super::clip_truth::TruthReader;
+use super::model_menu::ModelMenu;
 use super::open_dialog::OpenDialog;
 use super::playback::PlaybackClock;
 use super::record::Recording;
@@ -43,6 +44,7 @@ pub(super) struct Desk<'w, 's> {
     drafts: ResMut<'w, Drafts>,
     conversation: ResMut<'w, Conversation>,
     model: ResMut<'w, ModelLink>,
+    menu: ResMut<'w, ModelMenu>,
     video: ResMut<'w, VideoLink>,
     clock: ResMut<'w, PlaybackClock>,
     rig: ResMut<'w, CameraRig>,
@@ -108,6 +110,10 @@ impl Desk<'_, '_> {
             | ViewerAction::ShowSituation(_)
             | ViewerAction::ShowStage(_) => self.look_at_run(action),
             ViewerAction::CopyAnswer => self.copy_answer(),
+            ViewerAction::ListModels => {
+                let in_use = self.conversation.0.model.as_ref().map(|model| model.folder.clone());
+                self.menu.list(in_use);
+            }
             ViewerAction::LoadModel(folder) => self.model.load_model(folder),
             ViewerAction::UnloadModel => self.model.unload_model(),
             ViewerAction::ShowModelDialog => {

@@ -14,6 +14,7 @@ mod bridge;
 mod camera_rig;
 mod clip_truth;
 mod control;
+mod model_menu;
 mod open_dialog;
 mod panels;
 mod playback;
@@ -52,7 +53,7 @@ pub use world_view::WorldPanel;
 
 use crate::recording::RecordingConfig;
 use crate::session::{
-    Compute, FeatureCache, LogError, ModelChoice, Session, SessionError, SessionEvent, SessionLog,
+    Compute, FeatureCache, LogError, ModelList, Session, SessionError, SessionEvent, SessionLog,
 };
 
 /// The parts of a frame, in this order.
@@ -78,7 +79,7 @@ pub struct ViewerOptions {
     /// Checkpoint folder; without one the app plays and shows, but cannot answer.
     pub model: Option<PathBuf>,
     /// Models to choose from.
-    pub models: Vec<ModelChoice>,
+    pub models: ModelList,
     /// Where and how precisely the model computes.
     pub compute: Compute,
     /// Where to keep what the model sees of videos.
@@ -132,12 +133,13 @@ pub fn run(options: ViewerOptions) -> Result<ExitCode, ViewerError> {
     .insert_resource(window::Pace::new(script.is_some()))
     .insert_resource(script.unwrap_or_default())
     .insert_resource(bridge::ModelLink::new(session, options.compute, events))
-    .insert_resource(record::Recording::new(options.recording.clone()))
-    .insert_resource(Workbench { models: options.models.clone(), ..Workbench::default() });
+    .insert_resource(model_menu::ModelMenu::new(options.models.clone()))
+    .insert_resource(record::Recording::new(options.recording.clone()));
     // A panel that cannot be drawn once (the window is closing) is no reason to end.
     app.set_error_handler(bevy::ecs::error::error);
     add_viewer(&mut app);
     app.add_systems(Startup, move |mut actions: MessageWriter<ViewerAction>| {
+        actions.write(ViewerAction::ListModels);
         actions.write_batch(options.model.clone().map(ViewerAction::LoadModel));
         actions.write_batch(clip.clone().map(ViewerAction::OpenVideo));
     });
@@ -174,7 +176,12 @@ fn add_viewer(app: &mut App) {
         .add_systems(
             Update,
             (
-                (clip_truth::poll_truth, open_dialog::poll_dialog, run_watch::receive_run),
+                (
+                    clip_truth::poll_truth,
+                    open_dialog::poll_dialog,
+                    model_menu::poll_models,
+                    run_watch::receive_run,
+                ),
                 script::play_script,
                 control::apply_actions,
                 record::record,

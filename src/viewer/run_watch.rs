@@ -143,6 +143,7 @@ fn session_of(room: &ValidationScene, revision: u64) -> SessionState {
         layout: room.layout(),
         timing: Timing::default(),
         encoded_frames: 0,
+        reused_tokens: 0,
     });
     for (number, situation) in (1..).zip(&room.situations) {
         let request = RequestId(number);

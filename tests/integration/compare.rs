@@ -76,6 +76,7 @@ fn real_rooms_are_measured_beside_the_baselines() {
     let report: Value = serde_json::from_str(&workshop.run(&command).success()).unwrap();
     assert_eq!((report["benchmark"].as_str(), report["questions"].as_u64()), (Some("real rooms"), Some(1)));
     assert_eq!(report["baselines"]["oracle"]["acc_0_5m"], 100.0);
+    assert!(report.get("notice").is_none(), "nothing is to be said of this model");
     assert_eq!(report["unknown_categories"], serde_json::json!(["guitar"]));
     assert!(report["unknown_words"].as_array().unwrap().contains(&"banjo".into()));
     for chart in ["calibration.svg", "error_by_sigma.svg"] {

@@ -8,6 +8,9 @@ use loc3r::evaluate::{
 };
 use loc3r::model::{Loc3rModel, ModelConfig};
 use loc3r::synth::{HELD_OUT_SEEDS, QuestionOptions};
+use serde_json::Value;
+
+use crate::checkpoints::Workshop;
 
 const CLIPS: u64 = 3;
 
@@ -53,6 +56,28 @@ fn a_model_is_measured_beside_its_baselines() {
 #[test]
 fn the_same_model_gets_the_same_report() {
     assert_eq!(report().json(), report().json());
+}
+
+#[test]
+fn what_to_think_of_answers_stands_beside_them() {
+    let workshop = Workshop::new();
+    workshop.run(&["init", "tiny", "--out", "random"]).success();
+    let command = ["evaluate", "--model", "random", "--count", "1"];
+    let table = workshop.run(&[&command[..], &["--predictions", "said.jsonl"]].concat()).success();
+    assert!(table.starts_with("tiny: random weights\nBenchmark rooms: 1 clips"), "{table}");
+    let said = std::fs::read_to_string(workshop.path("said.jsonl")).unwrap();
+    assert!(said.lines().count() > 3, "{said}");
+    for line in said.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        for (name, prediction) in line["predictions"].as_object().unwrap() {
+            let notice = prediction.get("notice").and_then(Value::as_str);
+            assert_eq!(notice, (name == "tiny").then_some("random weights"), "{line}");
+        }
+        assert!(line["predictions"]["tiny"]["answer"].is_string(), "{line}");
+    }
+    let json: Value =
+        serde_json::from_str(&workshop.run(&[&command[..], &["--json"]].concat()).success()).unwrap();
+    assert_eq!(json["notice"], "random weights");
 }
 
 /// What the bundled model says of two held-out clips when it computes with numbers of `dtype`.

@@ -180,6 +180,7 @@ fn write_session(folder: &Path, clip: &Path) -> PathBuf {
             layout: Layout { grid: (4, 4), tokens: (0..64).map(token).collect(), floor_height: -1.4 },
             timing: Timing::default(),
             encoded_frames: 4,
+            reused_tokens: 0,
         },
         SessionEvent::Started { request: asked, question: Some(question) },
         SessionEvent::SituationReady {

@@ -25,7 +25,7 @@ pub(super) fn model_ui(
     let name = RichText::new(name).text_style(TextStyle::Small).strong();
     // Buttons of a menu look like text: right for a list of names, not for what unloads a model.
     let config = stays_open().style(StyleModifier::default());
-    let (button, _) = MenuButton::new(name).config(config).ui(ui, |ui| {
+    let (button, shown) = MenuButton::new(name).config(config).ui(ui, |ui| {
         ui.set_width(CARD_WIDTH);
         if let Some(model) = model {
             essentials(ui, model);
@@ -35,6 +35,9 @@ pub(super) fn model_ui(
         }
         choice(ui, model, choices, actions);
     });
+    if button.clicked() && shown.is_some() {
+        actions.push(ViewerAction::ListModels);
+    }
     button.on_hover_text("What this model is, what it cannot do, and other models");
     if let Some(model) = model {
         ui.label(theme::weak(&model.device));

@@ -86,9 +86,15 @@ fn timing(ui: &mut Ui, session: &SessionState) {
         ui.label(theme::weak(text)).on_hover_text(stages(&answer.timing));
     }
     if let Some(timing) = &session.video_timing {
-        let seen = if session.encoded_frames == 0 { "\nthis video was seen before" } else { "" };
-        ui.label(theme::weak(format!("layout {:.1} s", timing.total / 1000.0)))
-            .on_hover_text(format!("{}{seen}", stages(timing)));
+        let mut text = format!("layout {:.1} s", timing.total / 1000.0);
+        let mut hint = stages(timing);
+        if session.reused_tokens > 0 {
+            text.push_str(&format!(", {} tokens reused", session.reused_tokens));
+            hint.push_str("\nthis video was open before: nothing of it is computed again");
+        } else if session.encoded_frames == 0 {
+            hint.push_str("\nthis video was seen before");
+        }
+        ui.label(theme::weak(text)).on_hover_text(hint);
     }
 }
 

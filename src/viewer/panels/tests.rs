@@ -204,6 +204,25 @@ fn what_the_problem_bar_says_is_not_said_again_below() {
 }
 
 #[test]
+fn a_video_that_was_kept_shows_the_tokens_that_were_there() {
+    let bar = |reused_tokens| {
+        let mut desk = desk(ready_session());
+        desk.session.video_timing = Some(Timing { total: 100.0, ..Timing::default() });
+        desk.session.reused_tokens = reused_tokens;
+        Harness::new_ui_state(
+            |ui, desk: &mut Desk| {
+                let Desk { session, workbench, actions, .. } = desk;
+                let view = StatusView { session, workbench, memory_bytes: None, pace: None, adapter: "" };
+                status_ui(ui, view, actions);
+            },
+            desk,
+        )
+    };
+    assert!(bar(0).query_by_label("layout 0.1 s").is_some());
+    assert!(bar(579).query_by_label("layout 0.1 s, 579 tokens reused").is_some());
+}
+
+#[test]
 fn a_path_can_be_typed_into_the_menu() {
     let mut bar = Harness::new_ui_state(
         |ui, desk: &mut Desk| {
@@ -361,6 +380,12 @@ fn other_models_are_listed_with_what_they_take_and_can_be_used() {
     bar.run();
     bar.get_by_label("Unload").click();
     bar.run();
-    let wanted = [ViewerAction::LoadModel("models/large".into()), ViewerAction::UnloadModel];
+    // The list is made anew whenever it is shown, not when it is put away.
+    let wanted = [
+        ViewerAction::ListModels,
+        ViewerAction::LoadModel("models/large".into()),
+        ViewerAction::ListModels,
+        ViewerAction::UnloadModel,
+    ];
     assert_eq!(bar.state().actions, wanted);
 }
