@@ -11,6 +11,7 @@ use candle_core::{DType, Device, Shape, Tensor};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
 
+use super::bounded_file::{self, LARGEST_CONFIG};
 use super::config::ModelConfig;
 use super::gguf::{self, names};
 use super::memory_plan::{MemoryPlan, free_memory, shortage};
@@ -264,14 +265,15 @@ pub(super) fn read_tokenizer(
 /// those of the tensor.
 fn read_config(path: &Path, files: &WeightFiles) -> Result<ModelConfig, ModelError> {
     let (path, bytes) = if is_gguf(path) {
-        (path.to_owned(), Ok(text_of(path, files, names::CONFIG_KEY)?.as_bytes().to_vec()))
+        let text = text_of(path, files, names::CONFIG_KEY)?;
+        (path.to_owned(), bounded_file::check(text.len(), LARGEST_CONFIG).map(|()| text.as_bytes().to_vec()))
     } else {
         let path = path.join(CONFIG_FILE);
-        let bytes = std::fs::read(&path);
+        let bytes = bounded_file::read(&path, LARGEST_CONFIG);
         (path, bytes)
     };
     let fail = |reason: String| ModelError::Config { path: path.clone(), reason };
-    let bytes = bytes.map_err(|error| fail(error.to_string()))?;
+    let bytes = bytes.map_err(&fail)?;
     let json: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| fail(error.to_string()))?;
     let mut config = if json.get("model_type").is_some() {
         config_from_published(&json).map_err(&fail)?

@@ -7,6 +7,7 @@
 //! Shapes are written with these letters: batch B, frames F, patches of a frame N,
 //! pooled patches n, tokens T, vision width D, language width h, image side S.
 
+mod bounded_file;
 pub mod camera;
 pub mod checkpoint;
 pub mod config;

@@ -11,6 +11,7 @@ use candle_core::quantized::QTensor;
 use candle_core::safetensors::{Load as _, MmapedSafetensors};
 use candle_core::{DType, Device, Tensor};
 
+use super::bounded_file::{self, LARGEST_INDEX};
 use super::checkpoint::{CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE};
 use super::config::ModelConfig;
 use super::gguf::{self, GgufFile, names};
@@ -307,7 +308,7 @@ fn weight_paths(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
         return Ok(single.into_iter().collect());
     }
     let fail = |reason: String| ModelError::Weights { path: index.clone(), reason };
-    let bytes = std::fs::read(&index).map_err(|error| fail(error.to_string()))?;
+    let bytes = bounded_file::read(&index, LARGEST_INDEX).map_err(&fail)?;
     let json: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| fail(error.to_string()))?;
     let Some(map) = json.get("weight_map").and_then(serde_json::Value::as_object) else {
         return Err(fail("it has no weight_map".to_owned()));
