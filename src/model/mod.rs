@@ -40,6 +40,7 @@ pub mod quantize;
 pub mod quantized;
 pub mod qwen2;
 pub mod random_weights;
+mod safetensors_fault;
 pub mod sequence;
 pub mod siglip;
 pub mod tokenizer;

@@ -20,7 +20,7 @@ use super::number_type::{NumberType, blocks};
 use super::pth::PthFile;
 use super::published::{canonical_name, heads_by_shape, is_ignored};
 use super::quantized::packed_bytes;
-use super::{ModelError, network};
+use super::{ModelError, network, safetensors_fault};
 
 const INDEX_FILE: &str = "model.safetensors.index.json";
 /// Older checkpoints of transformers.
@@ -282,7 +282,8 @@ fn opened(path: &Path) -> Result<(Source, Vec<Described>), String> {
         #[expect(unsafe_code, reason = "a memory map is the only way to read 15 GB of weights once")]
         // SAFETY: the map is read only; a file that another program changes meanwhile
         // gives wrong numbers, which the check for NaN and the shapes bound.
-        let map = unsafe { MmapedSafetensors::new(path) }.map_err(|error| error.to_string())?;
+        let map = unsafe { MmapedSafetensors::new(path) }
+            .map_err(|error| safetensors_fault::explained(path, &error.to_string()))?;
         let described = |(name, view): (String, safetensors::tensor::TensorView<'_>)| {
             let dtype = DType::try_from(view.dtype()).map_err(|error| format!("{name}: {error}"))?;
             Ok((name, view.shape().to_vec(), NumberType::Plain(dtype)))
