@@ -310,6 +310,13 @@ mod tests {
         fn instructions_in_any_order_give_no_more_than_the_data(
             picks in proptest::collection::vec(any::<Index>(), 0..24),
         ) {
+            let storage = [
+                b"((".to_vec(),
+                text("storage"),
+                b"ctorch\nHalfStorage\n".to_vec(),
+                text("0"),
+                b"tQ".to_vec(),
+            ];
             let parts = [
                 b"(".to_vec(),
                 b"t".to_vec(),
@@ -327,11 +334,11 @@ mod tests {
                 text("a"),
                 sizes(&[2, 3]),
                 sizes(&[3, 1]),
-                [b"((".to_vec(), text("storage"), b"ctorch\nHalfStorage\n".to_vec(), text("0"), b"tQ".to_vec()].concat(),
+                storage.concat(),
                 tensor("b", "0", &[6], &[1]),
             ];
-            let middle: Vec<u8> = picks.iter().flat_map(|pick| parts[pick.index(parts.len())].clone()).collect();
-            check_read(&checkpoint(&[tensor("c", "0", &[2, 2], &[2, 1]), middle]))?;
+            let picked: Vec<&[u8]> = picks.iter().map(|pick| parts[pick.index(parts.len())].as_slice()).collect();
+            check_read(&checkpoint(&[tensor("c", "0", &[2, 2], &[2, 1]), picked.concat()]))?;
         }
     }
 }
