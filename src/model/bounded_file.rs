@@ -8,8 +8,8 @@ use std::path::Path;
 /// Bytes of a `config.json`; published ones have a few thousand. As values in memory JSON
 /// takes up to a hundred times as much.
 pub(super) const LARGEST_CONFIG: u64 = 1 << 20;
-/// Bytes of an index; that of a hundred thousand tensors has about ten million.
-pub(super) const LARGEST_INDEX: u64 = 16 << 20;
+/// Bytes of an index; that of ten thousand tensors has about a million.
+pub(super) const LARGEST_INDEX: u64 = 4 << 20;
 /// Bytes of a `tokenizer.json`; those of the largest vocabularies have about 35 million.
 pub(super) const LARGEST_TOKENIZER: u64 = 64 << 20;
 
