@@ -8,6 +8,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 
+use super::bounded_file::{self, LARGEST_CONFIG};
 use super::checkpoint_source::CheckpointSource;
 use super::config::ModelConfig;
 use super::generation_settings::GenerationSettings;
@@ -344,10 +345,12 @@ pub(super) fn generation_text(
         return Ok(text.map(|text| (path.to_owned(), text.to_owned())));
     }
     let file = path.join(GENERATION_FILE);
-    match std::fs::read_to_string(&file) {
+    if !file.exists() {
+        return Ok(None);
+    }
+    match bounded_file::read_text(&file, LARGEST_CONFIG) {
         Ok(text) => Ok(Some((file, text))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(ModelError::Config { path: file, reason: error.to_string() }),
+        Err(reason) => Err(ModelError::Config { path: file, reason }),
     }
 }
 
@@ -367,14 +370,15 @@ pub(super) fn config_json(
     files: &WeightFiles,
 ) -> Result<(PathBuf, serde_json::Value), ModelError> {
     let (path, bytes) = if is_gguf(path) {
-        (path.to_owned(), Ok(text_of(path, files, names::CONFIG_KEY)?.as_bytes().to_vec()))
+        let text = text_of(path, files, names::CONFIG_KEY)?;
+        (path.to_owned(), bounded_file::check(text.len(), LARGEST_CONFIG).map(|()| text.as_bytes().to_vec()))
     } else {
         let path = path.join(CONFIG_FILE);
-        let bytes = std::fs::read(&path);
+        let bytes = bounded_file::read(&path, LARGEST_CONFIG);
         (path, bytes)
     };
     let fail = |reason: String| ModelError::Config { path: path.clone(), reason };
-    let bytes = bytes.map_err(|error| fail(error.to_string()))?;
+    let bytes = bytes.map_err(&fail)?;
     let json = serde_json::from_slice(&bytes).map_err(|error| fail(error.to_string()))?;
     Ok((path, json))
 }

@@ -463,6 +463,10 @@ impl ModelConfig {
                 self.pooling.stride > 0 && self.token_grid() > 0,
                 "pooling.stride must leave at least one token",
             ),
+            (
+                self.token_grid().saturating_mul(vision.grid()).saturating_pow(2) <= MOST_POOLING,
+                "vision.image_size has too many patches for pooling.stride",
+            ),
             ((1..=1024).contains(&self.num_frames), "num_frames must be 1 to 1024"),
             (
                 self.camera != CameraEncoderConfig::None || self.camera_token_dim == 0,
@@ -473,18 +477,38 @@ impl ModelConfig {
                 "prompt.before_tokens and prompt.after_tokens must be blank",
             ),
         ];
-        match (rules.iter().find(|(holds, _)| !holds), &self.camera) {
-            (Some((_, rule)), _) => Err((*rule).to_owned()),
-            (None, CameraEncoderConfig::Cut3r(cut3r)) => cut3r.validate(),
-            (None, _) => Ok(()),
+        match rules.iter().find(|(holds, _)| !holds) {
+            None => self.validate_camera(),
+            Some((_, rule)) => Err((*rule).to_owned()),
+        }
+    }
+
+    fn validate_camera(&self) -> Result<(), String> {
+        match &self.camera {
+            CameraEncoderConfig::None => Ok(()),
+            CameraEncoderConfig::Cut3r(cut3r) => cut3r.validate(),
+            CameraEncoderConfig::Odometry(odometry) => {
+                let spacing = odometry.spacing;
+                if spacing.longest_secs > 0.0 && (1..=MOST_FOLLOWED).contains(&spacing.most_frames) {
+                    return Ok(());
+                }
+                Err("camera.spacing needs longest_secs above 0 and most_frames from 1 to 100000".to_owned())
+            }
         }
     }
 }
 
-/// More layers than any network of this kind has.
-const MOST_LAYERS: usize = 1000;
+/// Numbers of the constant matrix that pools the patches of a frame (n x N), at most. The
+/// published model has 142,884.
+const MOST_POOLING: usize = 1 << 24;
 
-fn divides(part: usize, whole: usize) -> bool {
+/// Frames of a video that a camera is followed through, at most.
+const MOST_FOLLOWED: u32 = 100_000;
+
+/// More layers than any network of this kind has.
+pub(super) const MOST_LAYERS: usize = 1000;
+
+pub(super) fn divides(part: usize, whole: usize) -> bool {
     part > 0 && whole > 0 && whole.is_multiple_of(part)
 }
 
@@ -592,5 +616,24 @@ mod tests {
         let mut config = ModelConfig::tiny();
         config.language.num_key_value_heads = 3;
         assert!(config.validate().unwrap_err().contains("num_key_value_heads"));
+    }
+
+    #[test]
+    fn sizes_that_take_memory_or_time_without_bound_are_named() {
+        let mut fine = ModelConfig::tiny();
+        fine.vision.image_size = 4096;
+        assert!(fine.validate().unwrap_err().contains("pooling.stride"));
+        fine.pooling.stride = 64;
+        fine.validate().unwrap();
+        let mut config = ModelConfig::llava_video_7b();
+        config.pooling.stride = 1;
+        config.validate().unwrap();
+        let CameraEncoderConfig::Cut3r(cut3r) = &mut config.camera else { panic!() };
+        cut3r.dec_num_heads = 0;
+        assert!(config.validate().unwrap_err().contains("dec_num_heads"));
+        let mut odometry = OdometryConfig::new(Vec::new(), Vec::new());
+        odometry.spacing.most_frames = u32::MAX;
+        config.camera = CameraEncoderConfig::Odometry(odometry);
+        assert!(config.validate().unwrap_err().contains("most_frames"));
     }
 }

@@ -7,6 +7,7 @@
 //! Shapes are written with these letters: batch B, frames F, patches of a frame N,
 //! pooled patches n, tokens T, vision width D, language width h, image side S.
 
+mod bounded_file;
 pub mod camera;
 pub mod checkpoint;
 mod checkpoint_source;
@@ -46,6 +47,7 @@ pub mod quantize;
 pub mod quantized;
 pub mod qwen2;
 pub mod random_weights;
+mod safetensors_fault;
 pub mod sequence;
 pub mod siglip;
 pub mod tokenizer;

@@ -3,6 +3,11 @@
 //! A pickle is a program that may name any function of Python. This reader keeps what it
 //! builds as plain nodes of an arena, knows the few names that tensors are made with, takes
 //! objects of modules that only hold settings as opaque, and refuses every other name.
+//!
+//! A pickle may recall what it made as often as it likes, in two bytes each time. Whatever is
+//! copied then is short here, so that nodes take a bounded number of bytes for each of the pickle.
+
+use std::sync::Arc;
 
 /// What a pickle holds; children are numbers of nodes.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,7 +22,7 @@ pub(super) enum Node {
     Global(String),
     /// A reference to data beside the pickle; the node of its description.
     Persistent(usize),
-    Tensor(TensorPlace),
+    Tensor(Arc<TensorPlace>),
     /// A list, or an object that is not looked into.
     Opaque,
 }
@@ -63,6 +68,10 @@ const HARMLESS_NAMES: [&str; 14] = [
 /// How tensors are made.
 const REBUILD_TENSOR: &str = "torch._utils._rebuild_tensor_v2";
 const REBUILD_PARAMETER: &str = "torch._utils._rebuild_parameter";
+/// Bytes of a name of Python or of the data of a tensor.
+const LONGEST_NAME: usize = 255;
+/// Dimensions of a tensor.
+const MOST_DIMENSIONS: usize = 8;
 
 impl Pickle {
     /// Reads a pickle of protocols 2 to 5.
@@ -318,6 +327,8 @@ impl Machine<'_> {
 
     /// Lets known names pass.
     fn global(&mut self, module: &str, name: &str) -> Result<(), String> {
+        check_length(module)?;
+        check_length(name)?;
         let full = format!("{module}.{name}");
         let is_storage = module == "torch" && name.ends_with("Storage");
         let is_harmless = HARMLESS_MODULES.iter().any(|known| {
@@ -340,7 +351,7 @@ impl Machine<'_> {
         };
         let node = match name.as_str() {
             "collections.OrderedDict" => Node::Dict(Vec::new()),
-            REBUILD_TENSOR => Node::Tensor(self.tensor(arguments)?),
+            REBUILD_TENSOR => Node::Tensor(Arc::new(self.tensor(arguments)?)),
             REBUILD_PARAMETER => {
                 let tensor = self.parts(arguments)?.first().copied();
                 let tensor = tensor.ok_or_else(|| "a parameter without a tensor".to_owned())?;
@@ -370,7 +381,14 @@ impl Machine<'_> {
     }
 
     fn counts(&self, tuple: usize) -> Result<Vec<usize>, String> {
-        self.parts(tuple)?.iter().map(|&part| self.count(part)).collect()
+        let parts = self.parts(tuple)?;
+        if parts.len() > MOST_DIMENSIONS {
+            return Err(format!(
+                "a tensor has {} dimensions, at most {MOST_DIMENSIONS} are allowed",
+                parts.len()
+            ));
+        }
+        parts.iter().map(|&part| self.count(part)).collect()
     }
 
     /// (storage, offset, shape, stride, ...) with storage ("storage", kind, key, place, count).
@@ -382,6 +400,7 @@ impl Machine<'_> {
         let (Node::Global(kind), Node::Text(key)) = (&self.nodes[*kind], &self.nodes[*key]) else {
             return Err(wrong());
         };
+        check_length(key)?;
         Ok(TensorPlace {
             storage: kind.trim_start_matches("torch.").to_owned(),
             key: key.clone(),
@@ -390,6 +409,13 @@ impl Machine<'_> {
             stride: self.counts(*stride)?,
         })
     }
+}
+
+fn check_length(name: &str) -> Result<(), String> {
+    if name.len() > LONGEST_NAME {
+        return Err(format!("a name has {} bytes, at most {LONGEST_NAME} are allowed", name.len()));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -444,6 +470,42 @@ mod tests {
         }
         // A far slot must not take memory.
         assert!(Pickle::read(b"Nr\xff\xff\xff\xff.").unwrap_err().contains("4294967295"));
+    }
+
+    fn text(text: &str) -> Vec<u8> {
+        [&[b'X'][..], &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat()
+    }
+
+    /// A tensor with sides of 1, kept under `key`.
+    fn tensor(key: &str, dimensions: usize) -> Vec<u8> {
+        let sizes = [&b"("[..], &b"K\x01".repeat(dimensions), b"t"].concat();
+        [
+            b"ctorch._utils\n_rebuild_tensor_v2\n((".to_vec(),
+            text("storage"),
+            b"ctorch\nFloatStorage\n".to_vec(),
+            text(key),
+            b"tQK\x00".to_vec(),
+            sizes.clone(),
+            sizes,
+            b"tR.".to_vec(),
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn what_every_recall_copies_is_short() {
+        let (long, longer) = ("x".repeat(LONGEST_NAME), "x".repeat(LONGEST_NAME + 1));
+        let read = Pickle::read(&tensor(&long, MOST_DIMENSIONS)).unwrap();
+        let Node::Tensor(place) = read.root() else { panic!() };
+        assert_eq!((place.key.as_str(), place.shape.len()), (long.as_str(), MOST_DIMENSIONS));
+
+        let name = |name: &str| [text("typing"), text(name), b"\x93.".to_vec()].concat();
+        assert!(Pickle::read(&name(&long)).is_ok());
+        for pickle in [name(&longer), tensor(&longer, 1)] {
+            let message = Pickle::read(&pickle).unwrap_err();
+            assert!(message.contains("256 bytes, at most 255"), "{message}");
+        }
+        assert!(Pickle::read(&tensor("0", 9)).unwrap_err().contains("9 dimensions"));
     }
 
     proptest! {

@@ -6,15 +6,16 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read as _};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::DType;
 use zip::ZipArchive;
 
 use super::pickle::{Node, Pickle, TensorPlace};
 
-/// Larger pickles do not describe tensors.
-const LARGEST_PICKLE: u64 = 256 << 20;
+/// Larger pickles do not describe tensors: those of published checkpoints have less than a
+/// million bytes. In memory a pickle takes up to two hundred times as much.
+const LARGEST_PICKLE: u64 = 32 << 20;
 /// Where training programs keep the tensors of the network.
 const STATE_KEYS: [&str; 3] = ["model", "state_dict", "model_state_dict"];
 
@@ -30,7 +31,7 @@ pub(super) struct PthFile {
 #[derive(Debug, Clone)]
 pub(super) struct PthTensor {
     dtype: DType,
-    place: TensorPlace,
+    place: Arc<TensorPlace>,
 }
 
 impl PthTensor {
@@ -42,8 +43,12 @@ impl PthTensor {
         &self.place.shape
     }
 
-    fn count(&self) -> Option<usize> {
-        self.place.shape.iter().try_fold(1usize, |count, &side| count.checked_mul(side))
+    /// Bytes of its data before it, and its own; `None` when there is no room for the number.
+    fn extent(&self) -> Option<(u64, usize)> {
+        let size = self.dtype.size_in_bytes();
+        let bytes = self.place.shape.iter().try_fold(size, |bytes, &side| bytes.checked_mul(side))?;
+        let skipped = u64::try_from(self.place.offset.checked_mul(size)?).ok()?;
+        skipped.checked_add(bytes as u64).map(|_| (skipped, bytes))
     }
 }
 
@@ -54,6 +59,7 @@ impl PthFile {
     /// One sentence.
     pub(super) fn open(path: &Path) -> Result<Self, String> {
         let file = File::open(path).map_err(|error| error.to_string())?;
+        let length = file.metadata().map_err(|error| error.to_string())?.len();
         let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| {
             format!(
                 "it is no archive ({error}); files of PyTorch before 1.6 must be saved again by a newer one"
@@ -70,6 +76,7 @@ impl PthFile {
         }
         entry.take(LARGEST_PICKLE).read_to_end(&mut bytes).map_err(|error| format!("{pickle}: {error}"))?;
         let tensors = tensors(&Pickle::read(&bytes)?)?;
+        check_sizes(&tensors, length)?;
         let root = pickle.trim_end_matches("data.pkl").to_owned();
         Ok(Self { archive: Mutex::new(archive), root, tensors })
     }
@@ -85,18 +92,17 @@ impl PthFile {
     /// One sentence.
     pub(super) fn read(&self, name: &str) -> Result<(DType, Vec<u8>), String> {
         let tensor = self.tensors.get(name).ok_or_else(|| "it is not there".to_owned())?;
-        let size = tensor.dtype.size_in_bytes();
-        let count = tensor.count().and_then(|count| count.checked_mul(size));
-        let count = count.ok_or_else(|| format!("its shape {:?} is impossible", tensor.shape()))?;
-        let skipped = tensor.place.offset.checked_mul(size).and_then(|skipped| u64::try_from(skipped).ok());
-        let skipped = skipped.ok_or_else(|| "it begins beyond its data".to_owned())?;
+        let extent = tensor.extent();
+        let (skipped, count) =
+            extent.ok_or_else(|| format!("its shape {:?} is impossible", tensor.shape()))?;
         if !is_contiguous(&tensor.place) {
             return Err("its numbers are not in order; save it with .contiguous()".to_owned());
         }
         let file = format!("{}data/{}", self.root, tensor.place.key);
         let mut archive = self.archive.lock().unwrap_or_else(PoisonError::into_inner);
         let mut entry = archive.by_name(&file).map_err(|error| format!("{file}: {error}"))?;
-        // Checked before anything is allocated: sizes in the pickle may be invented.
+        // Checked before anything is allocated: sizes in the pickle may be invented. So may be
+        // this one; that of the file, which the tensor does not exceed either, is not.
         if skipped.checked_add(count as u64).is_none_or(|end| end > entry.size()) {
             return Err(format!("{file} holds {} bytes, the tensor needs {count}", entry.size()));
         }
@@ -138,6 +144,22 @@ fn tensors(pickle: &Pickle) -> Result<BTreeMap<String, PthTensor>, String> {
     Ok(tensors)
 }
 
+/// Refuses tensors that are larger than their file of `length` bytes: what reads them may take
+/// memory by their shapes.
+fn check_sizes(tensors: &BTreeMap<String, PthTensor>, length: u64) -> Result<(), String> {
+    for (name, tensor) in tensors {
+        let end = tensor.extent().and_then(|(skipped, bytes)| skipped.checked_add(bytes as u64));
+        if end.is_none_or(|end| end > length) {
+            return Err(format!(
+                "{name} has the shape {:?} from number {} of its data on, and the file only {length} bytes; download it again",
+                tensor.shape(),
+                tensor.place.offset
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Whether numbers lie row by row without gaps; sides of 1 may have any stride.
 fn is_contiguous(place: &TensorPlace) -> bool {
     let mut expected = 1usize;
@@ -153,6 +175,8 @@ fn is_contiguous(place: &TensorPlace) -> bool {
 mod tests {
     use std::io::Write as _;
 
+    use proptest::prelude::*;
+    use proptest::sample::Index;
     use zip::write::{SimpleFileOptions, ZipWriter};
 
     use super::*;
@@ -227,14 +251,15 @@ mod tests {
     #[test]
     fn sizes_that_lie_are_refused_before_memory_is_taken() {
         for (key, shape, stride, expected) in [
-            ("0", vec![255, 255, 255, 255, 255, 255, 255, 255, 255], vec![1; 9], "impossible"),
-            ("0", vec![200, 200, 200], vec![1; 3], "not in order"),
+            ("0", vec![255, 255, 255, 255, 255, 255, 255, 255], vec![1; 8], "a has the shape [255, 255, "),
+            ("0", vec![200, 200, 200], vec![1; 3], "a has the shape [200, 200, 200] from number 0"),
+            ("0", vec![2, 2, 2], vec![1; 3], "not in order"),
             ("0", vec![9], vec![1], "holds 24 bytes"),
             ("1", vec![2], vec![1], "data/1"),
             ("0", vec![3, 2], vec![1, 3], "contiguous"),
         ] {
-            let file = opened(&checkpoint(&[tensor("a", key, &shape, &stride)])).unwrap();
-            let message = file.read("a").unwrap_err();
+            let opened = opened(&checkpoint(&[tensor("a", key, &shape, &stride)]));
+            let message = opened.and_then(|file| file.read("a")).unwrap_err();
             assert!(message.contains(expected), "{shape:?}: {message}");
         }
     }
@@ -248,5 +273,72 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), b"PK").unwrap();
         assert!(PthFile::open(file.path()).err().unwrap().contains("1.6"));
+    }
+
+    /// What can be read of a file with this pickle and 24 bytes of data lies within these.
+    fn check_read(pickle: &[u8]) -> Result<(), TestCaseError> {
+        let Ok(file) = opened(pickle) else { return Ok(()) };
+        for (name, tensor) in file.tensors() {
+            let Ok((dtype, bytes)) = file.read(name) else { continue };
+            let count: usize = tensor.shape().iter().product();
+            prop_assert_eq!(bytes.len(), count * dtype.size_in_bytes());
+            prop_assert!(bytes.len() <= 24, "{} bytes of {}", bytes.len(), name);
+        }
+        Ok(())
+    }
+
+    proptest! {
+        /// A description of tensors with bytes changed, in which sizes are as they come.
+        #[test]
+        fn changed_pickles_give_no_more_than_the_data(
+            key in "[01]",
+            shape in proptest::collection::vec(0u8..8, 0..4),
+            stride in proptest::collection::vec(0u8..8, 0..4),
+            edits in proptest::collection::vec((any::<Index>(), any::<u8>()), 0..4),
+        ) {
+            let tensors = [tensor("a", "0", &[2, 3], &[3, 1]), tensor("b", &key, &shape, &stride)];
+            let mut pickle = checkpoint(&tensors);
+            let length = pickle.len();
+            for (at, byte) in edits {
+                pickle[at.index(length)] = byte;
+            }
+            check_read(&pickle)?;
+        }
+
+        /// Instructions and parts of tensors in any order, in a dictionary of tensors.
+        #[test]
+        fn instructions_in_any_order_give_no_more_than_the_data(
+            picks in proptest::collection::vec(any::<Index>(), 0..24),
+        ) {
+            let storage = [
+                b"((".to_vec(),
+                text("storage"),
+                b"ctorch\nHalfStorage\n".to_vec(),
+                text("0"),
+                b"tQ".to_vec(),
+            ];
+            let parts = [
+                b"(".to_vec(),
+                b"t".to_vec(),
+                b"}".to_vec(),
+                b"R".to_vec(),
+                b"u(".to_vec(),
+                b"s".to_vec(),
+                b"0".to_vec(),
+                b"2".to_vec(),
+                b"q\x01".to_vec(),
+                b"h\x01".to_vec(),
+                b"K\x06".to_vec(),
+                b"J\xff\xff\xff\x7f".to_vec(),
+                b"ctorch._utils\n_rebuild_tensor_v2\n".to_vec(),
+                text("a"),
+                sizes(&[2, 3]),
+                sizes(&[3, 1]),
+                storage.concat(),
+                tensor("b", "0", &[6], &[1]),
+            ];
+            let picked: Vec<&[u8]> = picks.iter().map(|pick| parts[pick.index(parts.len())].as_slice()).collect();
+            check_read(&checkpoint(&[tensor("c", "0", &[2, 2], &[2, 1]), picked.concat()]))?;
+        }
     }
 }

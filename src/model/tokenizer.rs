@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
@@ -10,6 +12,7 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::{AddedToken, Tokenizer, TokenizerBuilder};
 
 use super::ModelError;
+use super::bounded_file::{self, LARGEST_TOKENIZER};
 
 /// Starts a chat turn.
 pub const IM_START: &str = "<|im_start|>";
@@ -44,7 +47,7 @@ impl TextTokenizer {
     /// When the file cannot be read, lacks the chat markers, or does not fit the model.
     pub fn load(path: &Path, vocab_rows: usize) -> Result<Self, ModelError> {
         let fail = |reason: String| ModelError::Tokenizer { path: path.to_owned(), reason };
-        let bytes = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
+        let bytes = bounded_file::read(path, LARGEST_TOKENIZER).map_err(fail)?;
         Self::parse(&bytes, path, vocab_rows)
     }
 
@@ -98,6 +101,10 @@ impl TextTokenizer {
     }
 
     fn new(mut inner: Tokenizer, vocab_rows: usize) -> Result<Self, String> {
+        // Prompts are neither cut nor filled up, whatever the file says: a length of it would be
+        // memory for every question.
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(|error| error.to_string())?;
         let marker = |inner: &Tokenizer, token: &str| {
             inner.token_to_id(token).ok_or_else(|| {
                 format!("it has no {token}: it belongs to another model, take the one of this checkpoint")
@@ -192,9 +199,36 @@ impl TextTokenizer {
     }
 }
 
+/// The part of a `tokenizer.json` that is looked at before the crate reads it.
+#[derive(Deserialize)]
+struct Outline {
+    #[serde(default)]
+    normalizer: Option<Normalizer>,
+}
+
+/// A normaliser, or several.
+#[derive(Deserialize)]
+struct Normalizer {
+    #[serde(default)]
+    normalizers: Vec<Self>,
+    #[serde(default)]
+    precompiled_charsmap: Option<IgnoredAny>,
+}
+
+impl Normalizer {
+    fn is_precompiled(&self) -> bool {
+        self.precompiled_charsmap.is_some() || self.normalizers.iter().any(Self::is_precompiled)
+    }
+}
+
 /// The crate's reader, which panics at some files that are JSON and at all that are not.
 fn parsed(bytes: &[u8]) -> Result<Tokenizer, String> {
-    serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|error| error.to_string())?;
+    bounded_file::check(bytes.len(), LARGEST_TOKENIZER)?;
+    let outline: Outline = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    // The crate takes as much memory for one as its first four bytes say, up to 8 GB.
+    if outline.normalizer.is_some_and(|normalizer| normalizer.is_precompiled()) {
+        return Err("its normaliser is a precompiled_charsmap, which no model of this kind has; take the tokenizer of this checkpoint".to_owned());
+    }
     match std::panic::catch_unwind(|| Tokenizer::from_bytes(bytes)) {
         Ok(read) => read.map_err(|error| error.to_string()),
         Err(_) => Err("it is no tokenizer; download it again".to_owned()),
@@ -272,5 +306,39 @@ mod tests {
                 .unwrap();
         std::fs::write(&path, other.to_string(false).unwrap()).unwrap();
         assert!(message(400).contains("<|im_start|>"));
+    }
+
+    #[test]
+    fn lengths_that_a_file_wants_for_prompts_do_not_count() {
+        let tokenizer = trained();
+        let mut json: serde_json::Value = serde_json::from_str(&tokenizer.json().unwrap()).unwrap();
+        json["padding"] = serde_json::json!({
+            "strategy": { "Fixed": 1_000_000_000_000_000u64 }, "direction": "Right",
+            "pad_to_multiple_of": null, "pad_id": 0, "pad_type_id": 0, "pad_token": "<|endoftext|>",
+        });
+        json["truncation"] = serde_json::json!({
+            "direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0,
+        });
+        let path = Path::new("tokenizer.json");
+        let read = TextTokenizer::parse(json.to_string().as_bytes(), path, 400).unwrap();
+        let text = "What is on my left? What is on my left?";
+        assert_eq!(read.encode(text).unwrap(), tokenizer.encode(text).unwrap());
+    }
+
+    #[test]
+    fn a_normaliser_that_takes_memory_at_its_word_is_refused() {
+        let mut json: serde_json::Value = serde_json::from_str(&trained().json().unwrap()).unwrap();
+        // A table of 4 GB, it says.
+        let precompiled = serde_json::json!({ "type": "Precompiled", "precompiled_charsmap": "/P///w==" });
+        let within =
+            serde_json::json!({ "type": "Sequence", "normalizers": [{ "type": "NFC" }, precompiled] });
+        for normalizer in [precompiled, within] {
+            json["normalizer"] = normalizer;
+            let read = TextTokenizer::parse(json.to_string().as_bytes(), Path::new("tokenizer.json"), 400);
+            let message = read.unwrap_err().to_string();
+            assert!(message.contains("tokenizer.json") && message.contains("precompiled"), "{message}");
+        }
+        json["normalizer"] = serde_json::json!({ "type": "Sequence", "normalizers": [{ "type": "NFC" }] });
+        TextTokenizer::parse(json.to_string().as_bytes(), Path::new("tokenizer.json"), 400).unwrap();
     }
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::bounded_file::{self, LARGEST_TOKENIZER};
 use super::{ModelError, TextTokenizer};
 
 /// Pieces and their ids.
@@ -86,7 +87,7 @@ struct Parts<'a> {
 impl Parts<'_> {
     fn text(&self, name: &str) -> Result<String, ModelError> {
         let path = self.folder.join(name);
-        std::fs::read_to_string(&path).map_err(|error| unusable(path, &error.to_string()))
+        bounded_file::read_text(&path, LARGEST_TOKENIZER).map_err(|reason| unusable(path, &reason))
     }
 
     /// A file that need not be there.

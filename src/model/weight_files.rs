@@ -11,6 +11,7 @@ use candle_core::quantized::QTensor;
 use candle_core::safetensors::{Load as _, MmapedSafetensors};
 use candle_core::{DType, Device, Tensor};
 
+use super::bounded_file::{self, LARGEST_INDEX};
 use super::checkpoint::{CONFIG_FILE, TOKENIZER_FILE, WEIGHTS_FILE};
 use super::config::ModelConfig;
 use super::gguf::{self, GgufFile, names};
@@ -20,7 +21,7 @@ use super::pth::PthFile;
 use super::published::{canonical_name, heads_by_shape, is_ignored};
 use super::quantize::Quantization;
 use super::quantized::packed_bytes;
-use super::{ModelError, network};
+use super::{ModelError, network, safetensors_fault};
 
 const INDEX_FILE: &str = "model.safetensors.index.json";
 /// Older checkpoints of transformers.
@@ -307,7 +308,8 @@ fn opened(path: &Path) -> Result<(Source, Vec<Described>), String> {
         #[expect(unsafe_code, reason = "a memory map is the only way to read 15 GB of weights once")]
         // SAFETY: the map is read only; a file that another program changes meanwhile
         // gives wrong numbers, which the check for NaN and the shapes bound.
-        let map = unsafe { MmapedSafetensors::new(path) }.map_err(|error| error.to_string())?;
+        let map = unsafe { MmapedSafetensors::new(path) }
+            .map_err(|error| safetensors_fault::explained(path, &error.to_string()))?;
         let described = |(name, view): (String, safetensors::tensor::TensorView<'_>)| {
             let dtype = DType::try_from(view.dtype()).map_err(|error| format!("{name}: {error}"))?;
             Ok((name, view.shape().to_vec(), NumberType::Plain(dtype)))
@@ -333,7 +335,7 @@ fn weight_paths(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
         return Ok(single.into_iter().collect());
     }
     let fail = |reason: String| ModelError::Weights { path: index.clone(), reason };
-    let bytes = std::fs::read(&index).map_err(|error| fail(error.to_string()))?;
+    let bytes = bounded_file::read(&index, LARGEST_INDEX).map_err(&fail)?;
     let json: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| fail(error.to_string()))?;
     let Some(map) = json.get("weight_map").and_then(serde_json::Value::as_object) else {
         return Err(fail("it has no weight_map".to_owned()));

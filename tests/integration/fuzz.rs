@@ -11,6 +11,7 @@ use loc3r::model::Loc3rModel;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use crate::allocations::most_held;
 use crate::checkpoints::write_tiny;
 
 const CONFIG: &str = "config.json";
@@ -60,7 +61,9 @@ fn said_of(damaged: &str, bytes: &[u8]) -> Option<String> {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), damaged, bytes);
     let place = folder.path().display().to_string();
-    Loc3rModel::load_as(folder.path(), DType::F32, &Device::Cpu).err().map(|error| {
+    let (error, most) = most_held(|| Loc3rModel::load_as(folder.path(), DType::F32, &Device::Cpu).err());
+    assert!(most < MOST_MEMORY, "{most} bytes of memory: {error:?}");
+    error.map(|error| {
         let message = error.to_string();
         assert!(message.contains(&place) && message.contains(damaged), "{damaged}: {message}");
         message
@@ -71,6 +74,10 @@ fn file(number: usize) -> (&'static str, &'static [u8]) {
     let (name, bytes) = &sound()[number];
     (name, bytes)
 }
+
+/// Bytes that loading may take, whatever the files say: zeros in place of 8 million missing
+/// numbers, a matrix for pooling, JSON of a few ten thousand bytes as values.
+const MOST_MEMORY: usize = 256 << 20;
 
 /// What may stand in a configuration in place of a number.
 const WRONG_NUMBERS: [&str; 10] =

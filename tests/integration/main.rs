@@ -1,11 +1,13 @@
 //! One binary for all integration tests: linking Bevy and candle is expensive.
 
+mod allocations;
 mod architecture;
 mod bad_input;
 mod cache;
 mod checkpoints;
 mod cli;
 mod compare;
+mod corpus;
 mod evaluate;
 mod full_size;
 mod fuzz;

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::config::{MOST_LAYERS, divides};
+
 /// Arithmetic of the encoder's rotary embedding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -111,7 +113,42 @@ pub struct Cut3rConfig {
     pub gravity: Gravity,
 }
 
+/// The hidden width of an MLP over its width, at most.
+const WIDEST_MLP: usize = 64;
+
 impl Cut3rConfig {
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// One sentence naming the field.
+    pub fn validate(&self) -> Result<(), String> {
+        let rules = [
+            (
+                divides(self.enc_num_heads, self.enc_embed_dim),
+                "camera.enc_num_heads must divide camera.enc_embed_dim",
+            ),
+            (
+                divides(self.dec_num_heads, self.dec_embed_dim)
+                    && divides(self.state_dec_num_heads, self.dec_embed_dim),
+                "camera.dec_num_heads and camera.state_dec_num_heads must divide camera.dec_embed_dim",
+            ),
+            // The dense heads read the outputs of half and three quarters of the decoder.
+            (
+                (1..=MOST_LAYERS).contains(&self.enc_depth) && (2..=MOST_LAYERS).contains(&self.dec_depth),
+                "camera.enc_depth must be 1 to 1000, camera.dec_depth 2 to 1000",
+            ),
+            (
+                divides(self.patch_size, self.image_size) && self.image_size <= 4096,
+                "camera.image_size must be a multiple of camera.patch_size and at most 4096",
+            ),
+            ((1..=WIDEST_MLP).contains(&self.mlp_ratio), "camera.mlp_ratio must be 1 to 64"),
+        ];
+        match rules.iter().find(|(holds, _)| !holds) {
+            None => Ok(()),
+            Some((_, rule)) => Err((*rule).to_owned()),
+        }
+    }
+
     /// The released `cut3r_512_dpt_4_64`.
     pub fn published() -> Self {
         Self {
@@ -139,28 +176,6 @@ impl Cut3rConfig {
             gravity: Gravity::MeanCameraUp,
         }
     }
-
-    /// Checks what the types cannot.
-    ///
-    /// # Errors
-    /// One sentence naming the field.
-    pub fn validate(&self) -> Result<(), String> {
-        let divides = |heads: usize, width: usize| heads > 0 && width > 0 && width.is_multiple_of(heads);
-        let rules = [
-            (divides(self.enc_num_heads, self.enc_embed_dim), "enc_num_heads must divide enc_embed_dim"),
-            (divides(self.dec_num_heads, self.dec_embed_dim), "dec_num_heads must divide dec_embed_dim"),
-            (
-                divides(self.state_dec_num_heads, self.dec_embed_dim),
-                "state_dec_num_heads must divide dec_embed_dim",
-            ),
-            (divides(self.patch_size, self.image_size), "image_size must be a multiple of patch_size"),
-            (self.image_size <= 4096, "image_size must be at most 4096"),
-        ];
-        match rules.iter().find(|(holds, _)| !holds) {
-            None => Ok(()),
-            Some((_, rule)) => Err(format!("camera: {rule}")),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -168,11 +183,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn impossible_sizes_are_named() {
-        assert_eq!(Cut3rConfig::published().validate(), Ok(()));
-        let uneven = Cut3rConfig { image_size: 433, ..Cut3rConfig::published() };
-        assert!(uneven.validate().unwrap_err().contains("image_size"));
-        let headless = Cut3rConfig { state_dec_num_heads: 0, ..Cut3rConfig::published() };
-        assert!(headless.validate().unwrap_err().contains("state_dec_num_heads"));
+    fn sizes_that_nothing_can_be_built_with_are_named() {
+        let published = Cut3rConfig::published();
+        published.validate().unwrap();
+        let cases: [(Cut3rConfig, &str); 7] = [
+            (Cut3rConfig { enc_num_heads: 0, ..published.clone() }, "enc_num_heads"),
+            (Cut3rConfig { enc_embed_dim: 0, ..published.clone() }, "enc_embed_dim"),
+            (Cut3rConfig { state_dec_num_heads: 0, ..published.clone() }, "state_dec_num_heads"),
+            (Cut3rConfig { enc_depth: usize::MAX, ..published.clone() }, "enc_depth"),
+            (Cut3rConfig { patch_size: 0, ..published.clone() }, "patch_size"),
+            (Cut3rConfig { image_size: 433, ..published.clone() }, "image_size"),
+            (Cut3rConfig { mlp_ratio: usize::MAX, ..published }, "mlp_ratio"),
+        ];
+        for (config, field) in cases {
+            assert!(config.validate().unwrap_err().contains(field), "{field}");
+        }
     }
 }
