@@ -12,7 +12,7 @@ use super::kept_videos::{KnownVideo, Shelf, room};
 use super::{Compute, ModelInfo, ModelSight, Precision, SessionError};
 use crate::geometry::ImageSize;
 use crate::model::feature_cache::{self, CacheKey};
-use crate::model::memory_plan::{MemoryPlan, WeightCounts, free_memory};
+use crate::model::memory_plan::{Hardware, MemoryPlan, WeightCounts, free_memory};
 use crate::model::sequence::VisualLayout;
 use crate::model::{
     FeatureCache, Loc3rModel, ModelError, Perception, Query, Reply, ReplyStep, VideoStep, Watched,
@@ -242,8 +242,10 @@ impl Network {
     fn make_room(&mut self) {
         let held = self.shelf.bytes();
         if held > 0 {
-            let needs = MemoryPlan::new(self.model.config(), &WeightCounts::default(), self.model.dtype());
-            self.shelf.trim(room(free_memory(self.model.device()), held, needs.total()));
+            let (device, dtype) = (self.model.device(), self.model.dtype());
+            let no_weights = WeightCounts::default();
+            let needs = MemoryPlan::new(self.model.config(), &no_weights, dtype, Hardware::of(device));
+            self.shelf.trim(room(free_memory(device), held, needs.total()));
         }
     }
 
