@@ -360,6 +360,7 @@ mod tests {
             layout: 0.0,
             situation: 0.0,
             orientation: base.joint.weights.orientation,
+            heading_sigma_bins: base.joint.weights.heading_sigma_bins,
             mention: 0.0,
             early_layout: 0.0,
             referring: 0.0,

@@ -116,7 +116,7 @@ fn listed(config: &ModelConfig, json: &Value, facts: &Facts) -> Vec<Choice> {
     words(&mut list, config, facts);
     list.push(
         "choices of training",
-        "targets of patches, width of the heading target, masks of made-up situations, warm-up, trained parts"
+        "data.targets, joint.weights.heading_sigma_bins, joint.train_projector, warmup of `loc3r train`; situations are never made up"
             .to_owned(),
         Origin::Training,
     );

@@ -12,7 +12,7 @@ use super::config::DataConfig;
 use crate::geometry::{AnchorFrame, BevPoint, CameraPose, ImageSize, Intrinsics, Orientation, wrap_angle};
 use crate::model::ModelConfig;
 use crate::model::odometry::planar::PlanarPose;
-use crate::scene::{CameraTrack, SceneObject, SceneTruth, pooled_cell, token_points};
+use crate::scene::{CameraTrack, SceneObject, SceneTruth, pooled_cell};
 use crate::synth::{
     self, FIRST_OBJECT, Quality, QuestionOptions, RenderedView, Renderer, SynthConfig, SynthQuestion,
     SynthScene, Tier, Walk, generate_questions, surface,
@@ -275,7 +275,7 @@ impl ClipMaker {
         let object = ids.iter().map(|id| id.checked_sub(FIRST_OBJECT).unwrap_or(NO_OBJECT)).collect();
         let size = intrinsics.size;
         let grid = (self.pooled_grid, self.pooled_grid);
-        let token_points = token_points(&rendered.depth, size, intrinsics, &in_anchor, grid);
+        let token_points = self.data.targets.points(&rendered.depth, size, intrinsics, &in_anchor, grid);
         let yaw = wrap_angle(in_anchor.heading().radians() - std::f32::consts::FRAC_PI_2);
         ClipView {
             rgb: rendered.rgb,
@@ -492,6 +492,7 @@ fn mirror<T: Copy>(values: &[T], side: usize) -> Vec<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scene::TargetRule;
 
     #[test]
     fn rooms_grow_in_number_and_fill_up() {
@@ -502,6 +503,7 @@ mod tests {
             symmetric: 0.0,
             small: 0.0,
             everyday: 0.4,
+            targets: TargetRule::default(),
         };
         let maker = ClipMaker::new(&ModelConfig::tiny(), data, ViewChoice::Spread { views: 3 });
         let totals = |made| {

@@ -8,6 +8,7 @@ use toml::Value;
 
 use super::TrainError;
 use super::optimizer::AdamWConfig;
+use crate::scene::TargetRule;
 use crate::synth::QuestionOptions;
 
 /// A whole run.
@@ -24,6 +25,9 @@ pub struct TrainConfig {
     pub micro_batches: usize,
     /// Seconds between checkpoints.
     pub checkpoint_secs: f64,
+    /// Share of a stage's steps in which the learning rate rises to its peak (the paper: 3 %).
+    #[serde(default = "three_percent")]
+    pub warmup: f64,
     /// AdamW.
     pub optimizer: AdamWConfig,
     /// Rooms, walks and pictures.
@@ -100,6 +104,9 @@ pub struct DataConfig {
     /// Share of situations and situated questions that are worded as people word them.
     #[serde(default = "everyday")]
     pub everyday: f64,
+    /// How the true places of vision tokens come from depths.
+    #[serde(default)]
+    pub targets: TargetRule,
 }
 
 /// Figures on held-out seeds.
@@ -192,6 +199,9 @@ pub struct JointWeights {
     pub situation: f64,
     /// λ_ori within the situation (the paper: 3.5).
     pub orientation: f64,
+    /// Width of the heading's soft target, bins of the head (the paper leaves it open).
+    #[serde(default = "two")]
+    pub heading_sigma_bins: f64,
     /// Position of the object that a noun names, read at a middle layer (not in the paper).
     pub mention: f64,
     /// Layout as nouns find it, read before the layer in which they point (not in the paper).
@@ -258,6 +268,9 @@ pub struct JointConfig {
     /// projections, so that like attends to like; 0 starts them apart. In all layers it
     /// keeps tokens from finding the camera token of their frame.
     pub match_gain: f64,
+    /// Whether the projector of vision tokens is trained (the paper leaves it open).
+    #[serde(default = "yes")]
+    pub train_projector: bool,
     /// First layers of the language model that stay as they are, with all that comes before
     /// them: the layers behind them and the heads can then learn at a higher rate.
     #[serde(default)]
@@ -274,6 +287,18 @@ pub struct JointConfig {
 
 fn everyday() -> f64 {
     QuestionOptions::EVERYDAY
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn two() -> f64 {
+    2.0
+}
+
+fn three_percent() -> f64 {
+    0.03
 }
 
 fn one() -> f64 {
@@ -403,6 +428,11 @@ impl TrainConfig {
                 self.joint.frozen_layers < layers,
                 "joint.frozen_layers must leave a layer of the language model to learn",
             ),
+            ((0.0..=1.0).contains(&self.warmup), "warmup must be a share, 0 to 1"),
+            (
+                self.joint.weights.heading_sigma_bins > 0.0,
+                "joint.weights.heading_sigma_bins must be above 0",
+            ),
             (self.joint.writing_rate > 0.0, "joint.writing_rate must be above 0"),
             (self.micro_batches > 0, "micro_batches must be at least 1"),
             (self.joint.situations > 0, "joint.situations must be at least 1"),
@@ -474,5 +504,23 @@ mod tests {
         assert!(message.contains("tower.step") && message.contains("steps"), "{message}");
         assert!(set("tower.steps=many").unwrap_err().to_string().contains("whole number"));
         assert!(set("validation.first_seed=9000000").unwrap_err().to_string().contains("evaluation"));
+    }
+    #[test]
+    fn what_the_paper_leaves_open_of_training_is_a_setting() {
+        let base = TrainConfig::preset("mini").unwrap();
+        let joint = base.joint;
+        assert_eq!((base.warmup, joint.weights.heading_sigma_bins, joint.train_projector), (0.03, 2.0, true));
+        assert_eq!(base.data.targets, TargetRule::default());
+        let set = |text: &str| base.with(&[text.to_owned()]);
+        assert_eq!(set("data.targets.farthest=6.0").unwrap().data.targets.farthest, 6.0);
+        assert!(!set("joint.train_projector=false").unwrap().joint.train_projector);
+        for (text, field) in [
+            ("warmup=1.5", "warmup"),
+            ("joint.weights.heading_sigma_bins=0.0", "heading_sigma_bins"),
+            ("data.small=2.0", "data.small"),
+            ("data.everyday=-1.0", "data.everyday"),
+        ] {
+            assert!(set(text).unwrap_err().to_string().contains(field), "{text}");
+        }
     }
 }

@@ -23,7 +23,7 @@ use super::pointing::pointed;
 use super::pool::{ClipPool, PoolRule};
 use super::scenes::MOST_SCENES;
 use super::stage::{Stage, StepLoss, Validated};
-use super::variables::lies_behind;
+use super::variables::{PROJECTOR_PREFIX, lies_behind};
 use super::{StageKind, TrainError, Variables};
 use crate::model::heads::GaussianOutput;
 use crate::model::layers::{Linear, linear};
@@ -250,7 +250,8 @@ impl Stage for JointStage {
     fn trainable(&self) -> Vec<(String, Var)> {
         let frozen = self.config.joint.frozen_layers;
         let all = self.variables.trained_by(StageKind::Joint);
-        all.into_iter().filter(|(name, _)| lies_behind(name, frozen)).collect()
+        let stays = |name: &str| !self.config.joint.train_projector && name.starts_with(PROJECTOR_PREFIX);
+        all.into_iter().filter(|(name, _)| lies_behind(name, frozen) && !stays(name)).collect()
     }
 
     fn source(&self) -> JointSource {

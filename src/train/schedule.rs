@@ -20,9 +20,12 @@ pub struct LearningRateSchedule {
 }
 
 impl LearningRateSchedule {
-    /// The recipe for `total_steps`: 3 % warm-up, decay to 5 % of `peak`.
-    pub fn new(peak: f64, total_steps: u64) -> Self {
-        Self { peak, warmup_steps: (total_steps * 3).div_ceil(100), total_steps, final_fraction: 0.05 }
+    /// The recipe for `total_steps`: the share `warmup` of them rises to `peak` (the paper: 3 %),
+    /// then decay to 5 % of it.
+    pub fn new(peak: f64, total_steps: u64, warmup: f64) -> Self {
+        // A share like 0.03 is no exact number: what it makes of 100 steps must stay 3.
+        let warmup_steps = (warmup * total_steps as f64 - 1e-9).ceil().max(0.0) as u64;
+        Self { peak, warmup_steps, total_steps, final_fraction: 0.05 }
     }
 
     /// Learning rate of optimiser step `step`, counted from 0. The first
@@ -56,7 +59,9 @@ mod tests {
 
     #[test]
     fn recipe_rounds_the_warmup_up_and_survives_empty_runs() {
-        assert_eq!(LearningRateSchedule::new(1.0, 10).warmup_steps, 1);
-        assert!(LearningRateSchedule::new(1.0, 0).learning_rate(0).is_finite());
+        let steps = |total, warmup| LearningRateSchedule::new(1.0, total, warmup).warmup_steps;
+        assert_eq!((steps(10, 0.03), steps(100, 0.03), steps(6_600, 0.03)), (1, 3, 198));
+        assert_eq!((steps(100, 0.0), steps(100, 0.5)), (0, 50));
+        assert!(LearningRateSchedule::new(1.0, 0, 0.03).learning_rate(0).is_finite());
     }
 }

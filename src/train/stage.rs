@@ -106,7 +106,7 @@ impl Runner<'_> {
         let steps = stage.steps();
         let parameters = optimizer.parameter_count();
         self.tell(TrainEvent::StageStarted { stage: name.to_owned(), step, steps, parameters })?;
-        let schedule = LearningRateSchedule::new(stage.learning_rate(), steps);
+        let schedule = LearningRateSchedule::new(stage.learning_rate(), steps, self.config.warmup);
         let parts = self.config.micro_batches.max(1) as u64;
         let feed = Feed::start(stage.source(), step * parts..steps * parts)?;
         let mut saved = Instant::now();

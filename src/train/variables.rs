@@ -13,9 +13,11 @@ use crate::model::config::Qwen2Config;
 
 /// Names of the language model's layers start with this.
 const LAYERS_PREFIX: &str = "model.layers.";
+/// Names of the projector of vision tokens start with this.
+pub const PROJECTOR_PREFIX: &str = "model.mm_projector.";
 /// What the rows come from that enter the language model.
 const EMBEDDING_PREFIXES: [&str; 5] =
-    ["model.embed_tokens.", "model.mm_projector.", "model.f_cam.", "model.f_point.", "model.image_newline"];
+    ["model.embed_tokens.", PROJECTOR_PREFIX, "model.f_cam.", "model.f_point.", "model.image_newline"];
 
 /// Whether a layer of the language model writes to the residual stream through the variable
 /// called `name`.
