@@ -150,9 +150,13 @@ pub fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync
             done.lock().unwrap_or_else(PoisonError::into_inner).push((at, result));
         }
     };
-    rayon::scope(|scope| {
-        for lane in lanes.iter().take(items.len()) {
-            scope.spawn(|_| lane.install(&take_turns));
+    std::thread::scope(|scope| {
+        let start = |lane: &'static ThreadPool| scope.spawn(|| lane.install(&take_turns));
+        let started: Vec<_> = lanes.iter().take(items.len()).map(start).collect();
+        for lane in started {
+            if let Err(panic) = lane.join() {
+                std::panic::resume_unwind(panic);
+            }
         }
     });
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -160,13 +164,15 @@ pub fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync
     done.into_iter().map(|(_, result)| result).collect()
 }
 
-/// A pool of one thread for every processor; none where the system refuses threads.
+/// A pool of one thread for every thread of rayon's; none where the system refuses threads.
 fn lanes() -> &'static [ThreadPool] {
     static LANES: OnceLock<Vec<ThreadPool>> = OnceLock::new();
     LANES.get_or_init(|| {
-        let lane =
-            |k| ThreadPoolBuilder::new().num_threads(1).thread_name(move |_| format!("lane {k}")).build();
-        (0..rayon::current_num_threads()).map(lane).collect::<Result<_, _>>().unwrap_or_default()
+        let name = |k: usize| format!("loc3r-lane-{k}");
+        let lane = |k| ThreadPoolBuilder::new().num_threads(1).thread_name(move |_| name(k)).build();
+        // A fresh thread is in no other pool, and told of the one that all share.
+        let width = std::thread::scope(|scope| scope.spawn(rayon::current_num_threads).join());
+        (0..width.unwrap_or(1)).map(lane).collect::<Result<_, _>>().unwrap_or_default()
     })
 }
 

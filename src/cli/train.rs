@@ -97,8 +97,10 @@ fn keep_candle_on_its_callers() {
 }
 
 pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
-    keep_candle_on_its_callers();
     let config = configuration(&args)?;
+    if config.micro_batches > 1 {
+        keep_candle_on_its_callers();
+    }
     if args.print_config {
         output::result(&config.to_toml()?);
         return Ok(ExitCode::SUCCESS);

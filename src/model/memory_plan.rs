@@ -29,7 +29,8 @@ const WIDE: f64 = 4.0;
 pub enum Hardware {
     /// The processor: products are computed in f32.
     Processor,
-    /// A graphics card: it computes in the type that numbers are kept in, and draws the app.
+    /// A graphics card: it computes in the type that numbers are kept in, but for what attention
+    /// scores, and draws the app.
     GraphicsCard,
 }
 
@@ -154,8 +155,12 @@ fn working(config: &ModelConfig, tokens: usize, size: f64, hardware: Hardware) -
     let scores = product(&[vision.num_attention_heads, patches]);
     let tower = product(&[siglip::CHUNK, patches]) * (width + scores);
     let width = 6.0 * language.hidden_size as f64 + 3.0 * language.intermediate_size as f64;
+    // The processor never holds all scores; a card holds two tensors of them in f32 at once, and
+    // one of what comes of them.
     let scores = product(&[language.num_attention_heads, tokens]);
-    let decoder = PREFILL_CHUNK.min(tokens) as f64 * (width + scores) + language.vocab_size as f64;
+    let held = if hardware == Hardware::Processor { 1.0 } else { 2.0 * WIDE / size + 1.0 };
+    let rows = PREFILL_CHUNK.min(tokens) as f64;
+    let decoder = rows * (width + held * scores) + language.vocab_size as f64;
     let camera = match &config.camera {
         CameraEncoderConfig::Cut3r(sizes) => cut3r::working_numbers(sizes, frames, hardware),
         CameraEncoderConfig::None | CameraEncoderConfig::Odometry(_) => 0.0,

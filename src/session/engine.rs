@@ -243,8 +243,11 @@ impl Network {
         let held = self.shelf.bytes();
         if held > 0 {
             let (device, dtype) = (self.model.device(), self.model.dtype());
-            let no_weights = WeightCounts::default();
-            let needs = MemoryPlan::new(self.model.config(), &no_weights, dtype, Hardware::of(device));
+            let config = self.model.config();
+            // Weights are there already, but for the widened copy of the largest matrix.
+            let table = config.language.vocab_size.saturating_mul(config.language.hidden_size);
+            let weights = WeightCounts { largest: table as u64, ..WeightCounts::default() };
+            let needs = MemoryPlan::new(config, &weights, dtype, Hardware::of(device));
             self.shelf.trim(room(free_memory(device), held, needs.total()));
         }
     }

@@ -428,11 +428,13 @@ impl TrainConfig {
                 self.joint.frozen_layers < layers,
                 "joint.frozen_layers must leave a layer of the language model to learn",
             ),
-            ((0.0..=1.0).contains(&self.warmup), "warmup must be a share, 0 to 1"),
             (
-                self.joint.weights.heading_sigma_bins > 0.0,
-                "joint.weights.heading_sigma_bins must be above 0",
+                (0.0..self.data.targets.farthest).contains(&self.data.targets.nearest)
+                    && (0.0..=1.0).contains(&self.data.targets.least_usable_share),
+                "data.targets needs nearest below farthest, and least_usable_share from 0 to 1",
             ),
+            ((0.0..=1.0).contains(&self.warmup), "warmup must be a share, 0 to 1"),
+            (self.joint.weights.heading_sigma_bins > 0.0, "joint.weights.heading_sigma_bins must be above 0"),
             (self.joint.writing_rate > 0.0, "joint.writing_rate must be above 0"),
             (self.micro_batches > 0, "micro_batches must be at least 1"),
             (self.joint.situations > 0, "joint.situations must be at least 1"),
@@ -505,6 +507,7 @@ mod tests {
         assert!(set("tower.steps=many").unwrap_err().to_string().contains("whole number"));
         assert!(set("validation.first_seed=9000000").unwrap_err().to_string().contains("evaluation"));
     }
+
     #[test]
     fn what_the_paper_leaves_open_of_training_is_a_setting() {
         let base = TrainConfig::preset("mini").unwrap();
@@ -518,6 +521,7 @@ mod tests {
             ("warmup=1.5", "warmup"),
             ("joint.weights.heading_sigma_bins=0.0", "heading_sigma_bins"),
             ("data.small=2.0", "data.small"),
+            ("data.targets.nearest=20.0", "data.targets"),
             ("data.everyday=-1.0", "data.everyday"),
         ] {
             assert!(set(text).unwrap_err().to_string().contains(field), "{text}");

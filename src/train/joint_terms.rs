@@ -150,7 +150,8 @@ impl JointStage {
             terms.push(("position", nll.mean(&position.mean, &position.raw, &target)?, weights.situation));
             let logits = heads.orientation(&pick(&output.rows, &rows.orientation)?)?;
             let headings: Vec<f64> = rows.orientation.iter().map(|(_, heading)| *heading).collect();
-            let bins = OrientationLoss { sigma_bins: weights.heading_sigma_bins, ..OrientationLoss::default() };
+            let bins =
+                OrientationLoss { sigma_bins: weights.heading_sigma_bins, ..OrientationLoss::default() };
             let loss = bins.mean(&logits, &headings)?;
             terms.push(("orientation", loss, weights.situation * weights.orientation));
             if weights.gaze > 0.0 {

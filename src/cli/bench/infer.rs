@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{bail, ensure};
 use candle_core::{D, DType, Device, Tensor};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{fastest, reference};
@@ -59,7 +59,7 @@ pub(super) struct InferArgs {
 }
 
 /// Seconds of each part.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Seconds {
     /// All frames through the vision tower.
     vision: f64,
@@ -72,12 +72,18 @@ struct Seconds {
 }
 
 impl Seconds {
-    fn parts(&self) -> [(&'static str, &'static str, f64); 4] {
+    /// Until the first question is understood: the video, and the question behind it.
+    fn first_question(&self) -> f64 {
+        self.vision + self.prefill + self.follow_up
+    }
+
+    fn parts(&self) -> [(&'static str, f64); 5] {
         [
-            ("vision", "vision tower, all frames", self.vision),
-            ("prefill", "language model, video", self.prefill),
-            ("follow_up", "further question", self.follow_up),
-            ("decode", "answer", self.decode),
+            ("vision tower, all frames", self.vision),
+            ("language model, video", self.prefill),
+            ("first question", self.first_question()),
+            ("further question", self.follow_up),
+            ("answer", self.decode),
         ]
     }
 }
@@ -205,18 +211,21 @@ fn table(
     reference: &Result<Value, String>,
 ) -> anyhow::Result<String> {
     let mut text = format!("{heading}\n{:<26}{:>10}{:>10}{:>9}\n", "seconds", "loc3r", "PyTorch", "ratio");
-    let theirs = |part: &str| reference.as_ref().ok().and_then(|found| found["seconds"][part].as_f64());
-    for (part, name, ours) in seconds.parts() {
+    let theirs = match reference {
+        Ok(found) => Some(Seconds::deserialize(&found["seconds"])?),
+        Err(_missing) => None,
+    };
+    for (at, (name, ours)) in seconds.parts().into_iter().enumerate() {
         write!(text, "{name:<26}{ours:>10.3}")?;
-        match theirs(part) {
+        match theirs.as_ref().map(|theirs| theirs.parts()[at].1) {
             Some(theirs) => writeln!(text, "{theirs:>10.3}{:>9.2}", theirs / ours)?,
             None => writeln!(text, "{:>10}{:>9}", "-", "-")?,
         }
     }
     let rate = |secs: f64| args.answer as f64 / secs;
     write!(text, "{:<26}{:>10.1}", "tokens a second", rate(seconds.decode))?;
-    match theirs("decode") {
-        Some(theirs) => writeln!(text, "{:>10.1}", rate(theirs))?,
+    match &theirs {
+        Some(theirs) => writeln!(text, "{:>10.1}", rate(theirs.decode))?,
         None => writeln!(text, "{:>10}", "-")?,
     }
     if let Some(peak) = peak {

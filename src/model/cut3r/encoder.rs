@@ -133,8 +133,14 @@ impl CameraPass for Cut3rPass {
     fn take(&mut self, pixels: &Tensor, progress: CameraProgress<'_>) -> Result<bool> {
         let Cut3rConfig { image_size: side, resize, .. } = *self.network.config();
         let corners = resize == InputResize::BilinearCorners;
-        let picture = pixels.unsqueeze(0)?.to_dtype(DType::F32)?.upsample_bilinear2d(side, side, corners)?;
-        self.waiting.push(picture);
+        let picture = pixels.unsqueeze(0)?.to_dtype(DType::F32)?;
+        // candle 0.11 gives everything that lies in memory where the size stays as it is.
+        let is_resized = picture.dims()[2..] != [side, side];
+        self.waiting.push(if is_resized {
+            picture.upsample_bilinear2d(side, side, corners)?
+        } else {
+            picture.copy()?
+        });
         if self.waiting.len() < ENCODER_BATCH { Ok(true) } else { self.decode_waiting(progress) }
     }
 

@@ -42,22 +42,32 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, mask: Attention
     let precise = |x: &Tensor| if is_half(x) { wide(x) } else { Ok(x.clone()) };
     let grouped = precise(q)?.reshape((batch, key_heads, rows, dim))?;
     let scores = (grouped.matmul(&precise(k)?.contiguous()?.t()?)? * scale)?;
-    let scores = masked(&scores.reshape((batch, heads, queries, keys))?, mask)?;
-    let shares = candle_nn::ops::softmax(&scores, D::Minus1)?.to_dtype(v.dtype())?;
-    let shares = shares.reshape((batch, key_heads, rows, keys))?;
+    let scores = masked(scores.reshape((batch, heads, queries, keys))?, mask)?;
+    let shares = softmax(scores)?.to_dtype(v.dtype())?.reshape((batch, key_heads, rows, keys))?;
     super::matmul(&shares, &v.contiguous()?)?.reshape((batch, heads, queries, v.dim(3)?))
 }
 
+/// Softmax over the last dimension. It takes the scores, the largest tensors of a long video: no
+/// more than two of them are alive at once.
+fn softmax(scores: Tensor) -> Result<Tensor> {
+    let highest = scores.max_keepdim(D::Minus1)?.detach();
+    let below = scores.broadcast_sub(&highest)?;
+    drop(scores);
+    let weights = below.exp()?;
+    drop(below);
+    weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)
+}
+
 /// Scores (batch, heads, queries, keys) with what may not be seen at -∞.
-fn masked(scores: &Tensor, mask: AttentionMask<'_>) -> Result<Tensor> {
+fn masked(scores: Tensor, mask: AttentionMask<'_>) -> Result<Tensor> {
     match mask {
-        AttentionMask::None => Ok(scores.clone()),
+        AttentionMask::None => Ok(scores),
         AttentionMask::Causal { offset } => {
-            scores.broadcast_add(&visibility(scores, |i, j| j <= offset + i)?)
+            scores.broadcast_add(&visibility(&scores, |i, j| j <= offset + i)?)
         }
         AttentionMask::Continuations { prefix, length } => {
             let own = |i: usize, j: usize| j - prefix <= i && (j - prefix) / length == i / length;
-            scores.broadcast_add(&visibility(scores, |i, j| j < prefix || own(i, j))?)
+            scores.broadcast_add(&visibility(&scores, |i, j| j < prefix || own(i, j))?)
         }
         AttentionMask::Additive(mask) => scores.broadcast_add(&mask.to_dtype(scores.dtype())?),
     }

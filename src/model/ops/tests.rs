@@ -260,14 +260,14 @@ fn scores_of_half_precision_numbers_are_told_apart() {
             Tensor::from_slice(values, &shape, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
         };
         let (q, k) = (half(&[64.0, 1.0], [1, 1, 1, 2]), half(&[65.0, 1.0, 65.0, 2.0], [1, 1, 2, 2]));
-        let v = half(&[0.0, 1.0], [1, 1, 2, 1]);
+        let v = half(&[0.0, 3.0, 1.0, 3.0], [1, 1, 2, 2]);
         let mask = half(&[0.0, 0.0], [1, 1, 1, 2]);
         for mask in [AttentionMask::None, AttentionMask::Additive(&mask)] {
             for way in [composed::attention, attention] {
                 let out = way(&q, &k, &v, 1.0, mask).unwrap();
                 assert_eq!(out.dtype(), dtype);
                 // 1 / (1 + e⁻¹), in half precision.
-                assert_close("value", &flat(&out), &[0.731_059], 2e-3);
+                assert_close("value", &flat(&out), &[0.731_059, 3.0], 2e-3);
             }
         }
     }
