@@ -126,16 +126,33 @@ pub(crate) fn finished(child: Child) -> Run {
     finished_within(child, Duration::from_mins(2))
 }
 
+fn all_of(pipe: Option<impl std::io::Read>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Some(mut pipe) = pipe {
+        pipe.read_to_end(&mut bytes).unwrap();
+    }
+    bytes
+}
+
 /// Waits at most `limit`.
 pub(crate) fn finished_within(mut child: Child, limit: Duration) -> Run {
     let deadline = Instant::now() + limit;
-    // Outputs of these runs fit into the pipes.
-    while child.try_wait().unwrap().is_none() {
-        if Instant::now() > deadline {
-            child.kill().unwrap();
-            panic!("loc3r does not end");
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    Run(child.wait_with_output().unwrap())
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    // Read beside: a program waits while its pipe is full.
+    let (status, stdout, stderr) = std::thread::scope(|scope| {
+        let (stdout, stderr) = (scope.spawn(|| all_of(stdout)), scope.spawn(|| all_of(stderr)));
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break Some(status);
+            }
+            if Instant::now() > deadline {
+                child.kill().unwrap();
+                break None;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        (status, stdout.join().unwrap(), stderr.join().unwrap())
+    });
+    let status = status.expect("loc3r does not end");
+    Run(Output { status, stdout, stderr })
 }
