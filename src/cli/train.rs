@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 
 use super::ablation::{self, Extent};
+use super::command_line::this_start;
 use super::conversation::{RECORDER_START, RecordingArgs, end_recorder};
 use super::curves::draw_curves;
 use super::interrupt::stop_on_ctrl_c;
@@ -15,7 +16,7 @@ use crate::model::device::{ComputeDevice, choose};
 use crate::recording::{Recorder, RecorderEvent, TrainingPlan, free_file};
 use crate::train::export::export;
 use crate::train::scenes::MOST_SCENES;
-use crate::train::{RunDir, StageKind, TrainConfig, TrainError, TrainEvent, pipeline};
+use crate::train::{RunDir, StageKind, TrainConfig, TrainError, TrainEvent, origin, pipeline};
 
 /// Train a model on generated rooms.
 ///
@@ -140,6 +141,7 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
     for (kind, folder) in &from {
         pipeline::adopt_stage(&run, &config, folder, *kind)?;
     }
+    origin::note_start(&run, this_start(config.seed))?;
     let mut progress = TrainProgress::default();
     let mut recording = TrainRecording::start(&args.recording, &run, &config)?;
     let (device, name) = choose(args.device)?;
