@@ -94,7 +94,7 @@ mod tests {
         assert!(git(&["add", "a.txt"]) && git(&["commit", "-m", "one"]));
         let commit = commit_of(folder.path()).unwrap();
         assert!(commit.len() >= 12 && commit.chars().all(|c| c.is_ascii_hexdigit()), "{commit}");
-        std::fs::write(&file, "2").unwrap();
+        std::fs::write(&file, "changed").unwrap();
         assert_eq!(commit_of(folder.path()), Some(format!("{commit}-dirty")));
     }
 }

@@ -539,9 +539,9 @@ mod tests {
         // Long stages have what they ask for, and none is every few steps.
         assert_eq!(at(1000, 28_000), (1..28).map(|k| 1000 * k).collect::<Vec<_>>());
         assert_eq!(at(100, 20), [10]);
-        assert_eq!(at(100, 8), []);
+        assert!(at(100, 8).is_empty());
         assert_eq!(at(2, 8), [2, 4, 6]);
-        assert_eq!(at(0, 600), []);
+        assert!(at(0, 600).is_empty());
         let validation = ValidationConfig { every: 100, first_seed: 0, clips: 1 };
         assert!(validation.asks_at(200) && !validation.asks_at(60));
         assert!(!ValidationConfig { every: 0, ..validation }.asks_at(0));

@@ -249,9 +249,177 @@ fn scalar(tensor: &Tensor) -> candle_core::Result<f64> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::sync::Mutex;
     use std::time::Duration;
 
+    use candle_core::Device;
+
     use super::*;
+
+    const NAME: &str = "tower";
+
+    /// Takes a moment for every batch.
+    struct Numbers;
+
+    impl BatchSource for Numbers {
+        type Batch = f64;
+
+        fn batch(&mut self, step: u64) -> Result<f64, TrainError> {
+            std::thread::sleep(Duration::from_millis(2));
+            Ok(1.0 + step as f64)
+        }
+    }
+
+    /// Draws a matrix towards nothing in five steps. Its validations look at the checkpoint; one
+    /// can be where the run is killed.
+    struct Toy {
+        run: RunDir,
+        variables: Variables,
+        killed_at: Option<u64>,
+        found: Mutex<Vec<Option<Progress>>>,
+    }
+
+    impl Stage for Toy {
+        type Source = Numbers;
+
+        fn kind(&self) -> StageKind {
+            StageKind::Tower
+        }
+
+        fn steps(&self) -> u64 {
+            5
+        }
+
+        fn learning_rate(&self) -> f64 {
+            1e-2
+        }
+
+        fn muon(&self) -> f64 {
+            0.0
+        }
+
+        fn trainable(&self) -> Vec<(String, Var)> {
+            self.variables.trained_by(StageKind::Tower)
+        }
+
+        fn source(&self) -> Numbers {
+            Numbers
+        }
+
+        fn loss(&self, batch: &f64) -> Result<StepLoss, TrainError> {
+            let mut total = Tensor::zeros((), candle_core::DType::F32, &Device::Cpu)?;
+            for (_, var) in self.trainable() {
+                total = (total + (var.as_tensor().sqr()?.sum_all()? * *batch)?)?;
+            }
+            Ok(StepLoss { total, terms: Vec::new(), frames: 1 })
+        }
+
+        fn validate(&self) -> Result<Validated, TrainError> {
+            let found = self.run.progress(NAME)?;
+            self.found.lock().unwrap().push(found);
+            if self.killed_at.is_some() && found.map(|progress| progress.step) == self.killed_at {
+                return Err(TrainError::Data { reason: "killed".to_owned() });
+            }
+            Ok(Validated { metrics: Metrics::new(), scenes: Vec::new() })
+        }
+    }
+
+    impl Toy {
+        /// In the run of `folder`, which begins or goes on.
+        fn of(folder: &Path, killed_at: Option<u64>) -> Self {
+            let variables = Variables::new(1);
+            let builder = variables.builder(&Device::Cpu);
+            candle_nn::linear(4, 2, builder.pp("model.vision_tower.a")).unwrap();
+            Self { run: RunDir::at(folder), variables, killed_at, found: Mutex::new(Vec::new()) }
+        }
+
+        /// What is told, and the outcome; a validation every two steps.
+        fn train(&self) -> (Vec<TrainEvent>, Result<(), TrainError>) {
+            let settings = ["validation.every=2", "micro_batches=1", "checkpoint_secs=60.0"];
+            let config = TrainConfig::preset("tiny").unwrap().with(&settings.map(str::to_owned)).unwrap();
+            let mut events = Vec::new();
+            let mut runner = Runner {
+                run: &self.run,
+                config: &config,
+                variables: &self.variables,
+                stop: CancelFlag::default(),
+                observer: &mut |event: &TrainEvent| events.push(event.clone()),
+            };
+            let outcome = runner.run_stage(self);
+            (events, outcome)
+        }
+    }
+
+    /// "step 1", "saved 2", "validation 2" in the order in which they were told.
+    fn words(events: &[TrainEvent]) -> Vec<String> {
+        let word = |event: &TrainEvent| match event {
+            TrainEvent::Step { .. } => Some("step"),
+            TrainEvent::Saved { .. } => Some("saved"),
+            TrainEvent::Validation { .. } => Some("validation"),
+            _ => None,
+        };
+        events.iter().filter_map(|event| Some(format!("{} {}", word(event)?, event.moment().1))).collect()
+    }
+
+    #[test]
+    fn a_checkpoint_lies_before_every_validation() {
+        let folder = tempfile::tempdir().unwrap();
+        let toy = Toy::of(folder.path(), None);
+        let (events, outcome) = toy.train();
+        outcome.unwrap();
+        let told = [
+            "step 1",
+            "step 2",
+            "saved 2",
+            "validation 2",
+            "step 3",
+            "step 4",
+            "saved 4",
+            "validation 4",
+            "step 5",
+            "saved 5",
+            "validation 5",
+        ];
+        assert_eq!(words(&events), told);
+        // The last one is not over before its figures are there.
+        let unfinished = |step| Some(Progress { step, finished: false });
+        assert_eq!(*toy.found.lock().unwrap(), [2, 4, 5].map(unfinished));
+        assert_eq!(toy.run.progress(NAME).unwrap(), Some(Progress { step: 5, finished: true }));
+    }
+
+    #[test]
+    fn a_run_killed_while_it_validates_takes_no_step_again() {
+        for (killed_at, left) in [
+            (2, vec!["step 3", "step 4", "saved 4", "validation 4", "step 5", "saved 5", "validation 5"]),
+            (5, vec!["saved 5", "validation 5"]),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let (_, outcome) = Toy::of(folder.path(), Some(killed_at)).train();
+            assert!(matches!(outcome, Err(TrainError::Data { .. })), "{outcome:?}");
+            let (events, outcome) = Toy::of(folder.path(), None).train();
+            outcome.unwrap();
+            assert_eq!(words(&events), left);
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_stage_tells_which_share_of_its_steps_waited() {
+        let folder = tempfile::tempdir().unwrap();
+        let (events, outcome) = Toy::of(folder.path(), None).train();
+        outcome.unwrap();
+        let (mut stepping, mut waiting) = (0.0, 0.0);
+        for event in &events {
+            if let TrainEvent::Step { secs, waited_secs, .. } = event {
+                stepping += secs;
+                waiting += waited_secs;
+            }
+        }
+        let Some(TrainEvent::StageFinished { waited_share, .. }) = events.last() else {
+            panic!("{events:?}")
+        };
+        assert!(*waited_share > 0.0 && (waited_share - waiting / stepping).abs() < 1e-9, "{waited_share}");
+    }
 
     #[test]
     fn waiting_and_validating_are_told_as_shares() {
