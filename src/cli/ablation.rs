@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
+use super::command_line::this_start;
 use super::curves::draw_curves;
 use super::{evaluate, output};
 use crate::evaluate::{ClipFacts, Column, ModelPredictor, Report, Value, compare, held_out};
@@ -18,7 +19,7 @@ use crate::model::device::{ComputeDevice, choose};
 use crate::synth::QuestionOptions;
 use crate::train::config::{CameraSource, CueSource, JointConfig, JointWeights};
 use crate::train::export::export;
-use crate::train::{RunDir, StageKind, TrainConfig, TrainEvent, pipeline};
+use crate::train::{RunDir, StageKind, TrainConfig, TrainEvent, origin, pipeline};
 use crate::worker::CancelFlag;
 
 /// A model of the comparison.
@@ -208,6 +209,7 @@ fn shared_run(
         config.stages.push(StageKind::Joint);
     }
     let run = opened(&out.join("shared"), &config)?;
+    origin::note_start(&run, this_start(config.seed))?;
     for (kind, folder) in from {
         if run.progress(kind.name())?.is_none() {
             pipeline::adopt_stage(&run, &config, folder, *kind)?;
@@ -241,6 +243,7 @@ fn outcome(
     observer: &mut dyn FnMut(&TrainEvent),
 ) -> anyhow::Result<Outcome> {
     let run = opened(folder, config)?;
+    origin::note_start(&run, this_start(config.seed))?;
     let file = folder.join(format!("outcome_{}.json", extent.clips));
     if let Ok(text) = std::fs::read_to_string(&file) {
         return serde_json::from_str(&text)

@@ -35,17 +35,16 @@ pub(super) fn draw_curves(run: &RunDir) -> anyhow::Result<Vec<PathBuf>> {
     let mut written = Vec::new();
     for (stage, mut curves) in losses {
         curves.remove("loss");
-        let chart = chart(format!("Stage {stage}: terms of the loss"), "loss", curves);
+        let chart = chart(format!("Stage {stage}: terms of the loss"), "loss", Mark::Line, curves);
         written.push(write(run.path(), &format!("{stage}_loss.svg"), &chart)?);
     }
     for (stage, curves) in figures {
         // Shares and errors do not share an axis.
-        let (shares, errors): (Curves, Curves) = curves
-            .into_iter()
-            .partition(|(_, curve)| curve.points().iter().all(|point| point.low >= 0.0 && point.high <= 1.0));
+        let (errors, shares): (Curves, Curves) = curves.into_iter().partition(|(name, _)| is_error(name));
         for (kind, label, curves) in [("shares", "share", shares), ("errors", "metres or degrees", errors)] {
             if !curves.is_empty() {
-                let chart = chart(format!("Stage {stage}: held-out rooms, {kind}"), label, curves);
+                let title = format!("Stage {stage}: held-out rooms, {kind}");
+                let chart = chart(title, label, Mark::LineAndDots, curves);
                 written.push(write(run.path(), &format!("{stage}_{kind}.svg"), &chart)?);
             }
         }
@@ -53,14 +52,16 @@ pub(super) fn draw_curves(run: &RunDir) -> anyhow::Result<Vec<PathBuf>> {
     Ok(written)
 }
 
-fn chart(title: String, y: &str, curves: Curves) -> Chart {
+/// Whether a figure is an error in metres or degrees rather than a share, whatever its value:
+/// names end in the unit.
+fn is_error(name: &str) -> bool {
+    name.ends_with("_m") || name.ends_with("_deg")
+}
+
+fn chart(title: String, y: &str, mark: Mark, curves: Curves) -> Chart {
     let series = curves
         .into_iter()
-        .map(|(name, curve)| Series {
-            name: name.replace('_', " "),
-            mark: Mark::Line,
-            points: curve.thinned(POINTS),
-        })
+        .map(|(name, curve)| Series { name: name.replace('_', " "), mark, points: curve.thinned(POINTS) })
         .collect();
     Chart { title, x: "step".to_owned(), y: y.to_owned(), series }
 }
@@ -75,22 +76,53 @@ fn write(folder: &Path, name: &str, chart: &Chart) -> anyhow::Result<PathBuf> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_stage_gets_its_charts() {
+    /// The charts of a run whose stage "tower" told `lines` and stands at `step`: names and texts.
+    fn drawn(lines: &[&str], step: u64) -> Vec<(String, String)> {
         let folder = tempfile::tempdir().unwrap();
-        let lines = [
-            r#"{"event":"step","stage":"tower","step":1,"learning_rate":0.1,"metrics":{"loss":3.0,"color":1.0},"secs":1.0,"waited_secs":0.0,"frames":4}"#,
-            r#"{"event":"validation","stage":"tower","step":1,"metrics":{"share_right":0.5,"point_error_m":2.0}}"#,
-            r#"{"event":"step","stage":"tow"#,
-        ];
         std::fs::write(folder.path().join("metrics.jsonl"), lines.join("\n")).unwrap();
         let checkpoint = folder.path().join("checkpoints/tower");
         std::fs::create_dir_all(&checkpoint).unwrap();
-        std::fs::write(checkpoint.join("progress.json"), r#"{"step":1,"finished":true}"#).unwrap();
+        let progress = format!(r#"{{"step":{step},"finished":true}}"#);
+        std::fs::write(checkpoint.join("progress.json"), progress).unwrap();
         let written = draw_curves(&RunDir::at(folder.path())).unwrap();
-        let names: Vec<_> = written.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+        let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+        written.iter().map(|path| (name(path), std::fs::read_to_string(path).unwrap())).collect()
+    }
+
+    const STEP: &str = r#"{"event":"step","stage":"tower","step":1,"learning_rate":0.1,"metrics":{"loss":3.0,"color":1.0},"secs":1.0,"waited_secs":0.0,"frames":4}"#;
+
+    #[test]
+    fn every_stage_gets_its_charts() {
+        let validation = r#"{"event":"validation","stage":"tower","step":1,"metrics":{"share_right":0.5,"point_error_m":2.0}}"#;
+        let charts = drawn(&[STEP, validation, r#"{"event":"step","stage":"tow"#], 1);
+        let names: Vec<&str> = charts.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["tower_loss.svg", "tower_shares.svg", "tower_errors.svg"]);
-        let svg = std::fs::read_to_string(&written[0]).unwrap();
-        assert!(svg.contains("terms of the loss"), "{svg}");
+        // One step and one validation are dots, not nothing.
+        for (name, svg) in &charts {
+            assert_eq!(svg.matches("<circle").count(), 1, "{name}: {svg}");
+        }
+        assert!(charts[0].1.contains("terms of the loss"), "{}", charts[0].1);
+    }
+
+    #[test]
+    fn figures_are_told_apart_by_their_unit_and_not_by_their_value() {
+        // Errors below 1, a share above it.
+        let validation = |step: u64| {
+            format!(
+                r#"{{"event":"validation","stage":"tower","step":{step},"metrics":{{"layout_error_m":0.3,"camera_yaw_error_deg":0.5,"position_acc_0.5m":0.25,"heading_acc_15deg":0.5,"camera_error_per_path":1.5}}}}"#
+            )
+        };
+        let (first, second) = (validation(1), validation(2));
+        let charts = drawn(&[STEP, &first, &second], 2);
+        let [_, (_, shares), (_, errors)] = &charts[..] else { panic!("{charts:?}") };
+        for name in ["position acc 0.5m", "heading acc 15deg", "camera error per path"] {
+            assert!(shares.contains(name) && !errors.contains(name), "{name}");
+        }
+        for name in ["layout error m", "camera yaw error deg"] {
+            assert!(errors.contains(name) && !shares.contains(name), "{name}");
+        }
+        assert_eq!(shares.matches("<circle").count(), 6);
+        assert_eq!(errors.matches("<circle").count(), 4);
+        assert!(errors.contains("metres or degrees"), "{errors}");
     }
 }

@@ -137,6 +137,12 @@ fn tell_model(facts: &mut Facts, path: &Path, told: &Examination, choices: &[Cho
             format!("clips farther than {limit:.2} from the training rooms are remarked on"),
         );
     }
+    for run in &config.training {
+        facts.add("trained", run);
+        for start in &run.starts {
+            facts.add("command", start);
+        }
+    }
     facts.add("vocabulary", format!("{} entries", language.vocab_size));
     facts.add("answers", answers(generation));
     for choice in choices {

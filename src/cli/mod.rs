@@ -4,6 +4,7 @@ mod ablation;
 mod ask;
 mod bench;
 mod cache;
+mod command_line;
 mod conversation;
 mod convert;
 mod curves;

@@ -44,11 +44,11 @@ impl TrainProgress {
                 }
             }
             TrainEvent::Scenes(_) | TrainEvent::Saved { .. } | TrainEvent::Stopped { .. } => {}
-            TrainEvent::StageFinished { stage, step, secs } => {
+            TrainEvent::StageFinished { stage, step, secs, waited_share } => {
                 if let Some(bar) = self.bar.take() {
                     bar.finish_and_clear();
                 }
-                output::note(&format!("stage {stage}: {step} steps done in {secs:.0} s"));
+                output::note(&finished_line(stage, *step, *secs, *waited_share));
             }
         }
     }
@@ -121,6 +121,14 @@ fn state_line(metrics: &Metrics, left_secs: f64, secs_per_step: f64) -> String {
     parts.join(", ")
 }
 
+/// "stage tower: 350 steps done in 45 s; steps waited for data 2.5 % of their time".
+fn finished_line(stage: &str, step: u64, secs: f64, waited_share: f64) -> String {
+    let percent = 100.0 * waited_share;
+    format!(
+        "stage {stage}: {step} steps done in {secs:.0} s; steps waited for data {percent:.1} % of their time"
+    )
+}
+
 /// "40 s", "12 min", "3 h 05 min".
 fn duration(secs: f64) -> String {
     let secs = secs.round().max(0.0) as u64;
@@ -142,6 +150,12 @@ mod tests {
         );
         assert_eq!(state_line(&metrics, 130.0, 0.25), "3 min left, loss 1.250, 4.0 steps/s, layout 0.500");
         assert_eq!(state_line(&Metrics::new(), 11_100.0, 2.0), "3 h 05 min left, 2.0 s/step");
+    }
+
+    #[test]
+    fn the_end_of_a_stage_tells_how_long_steps_waited_for_data() {
+        let line = finished_line("tower", 350, 44.6, 0.0249);
+        assert_eq!(line, "stage tower: 350 steps done in 45 s; steps waited for data 2.5 % of their time");
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! `loc3r train`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 
 use super::ablation::{self, Extent};
+use super::command_line::this_start;
 use super::conversation::{RECORDER_START, RecordingArgs, end_recorder};
 use super::curves::draw_curves;
 use super::interrupt::stop_on_ctrl_c;
@@ -15,7 +16,7 @@ use crate::model::device::{ComputeDevice, choose};
 use crate::recording::{Recorder, RecorderEvent, TrainingPlan, free_file};
 use crate::train::export::export;
 use crate::train::scenes::MOST_SCENES;
-use crate::train::{RunDir, StageKind, TrainConfig, TrainError, TrainEvent, pipeline};
+use crate::train::{RunDir, StageKind, TrainConfig, TrainError, TrainEvent, origin, pipeline};
 
 /// Train a model on generated rooms.
 ///
@@ -105,7 +106,7 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
         output::result(&config.to_toml()?);
         return Ok(ExitCode::SUCCESS);
     }
-    let out = args.out.context("--out RUN names the folder of the run")?;
+    let out = args.out.clone().context("--out RUN names the folder of the run")?;
     let from = args.from.iter().map(|text| adopted(text)).collect::<anyhow::Result<Vec<_>>>()?;
     if args.ablation {
         let mut progress = TrainProgress::default();
@@ -127,21 +128,7 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
         output::result(&table);
         return Ok(ExitCode::SUCCESS);
     }
-    let (run, config) = if args.resume && RunDir::at(&out).config_path().exists() {
-        let (run, stored) = RunDir::open(&out)?;
-        let config = adjusted(&stored, &args.set, args.steps)?;
-        if config != stored {
-            run.store(&config)?;
-        }
-        (run, config)
-    } else if let Some(folder) = &args.init {
-        pipeline::begin_with(folder, &out, &config)?
-    } else {
-        (RunDir::create(&out, &config)?, config)
-    };
-    for (kind, folder) in &from {
-        pipeline::adopt_stage(&run, &config, folder, *kind)?;
-    }
+    let (run, config) = opened(&args, &out, config, &from)?;
     let mut progress = TrainProgress::default();
     let mut recording = TrainRecording::start(&args.recording, &run, &config)?;
     let (device, name) = choose(args.device)?;
@@ -176,6 +163,32 @@ pub(super) fn run(args: TrainArgs) -> anyhow::Result<ExitCode> {
     }
     output::result(&run.path().display().to_string());
     Ok(ExitCode::SUCCESS)
+}
+
+/// The run in the folder `out`, begun or gone on with, and its settings: `config` for a new one.
+fn opened(
+    args: &TrainArgs,
+    out: &Path,
+    config: TrainConfig,
+    from: &[(StageKind, PathBuf)],
+) -> anyhow::Result<(RunDir, TrainConfig)> {
+    let (run, config) = if args.resume && RunDir::at(out).config_path().exists() {
+        let (run, stored) = RunDir::open(out)?;
+        let config = adjusted(&stored, &args.set, args.steps)?;
+        if config != stored {
+            run.store(&config)?;
+        }
+        (run, config)
+    } else if let Some(folder) = &args.init {
+        pipeline::begin_with(folder, out, &config)?
+    } else {
+        (RunDir::create(out, &config)?, config)
+    };
+    for (kind, folder) in from {
+        pipeline::adopt_stage(&run, &config, folder, *kind)?;
+    }
+    origin::note_start(&run, this_start(config.seed))?;
+    Ok((run, config))
 }
 
 /// Reads "STAGE=RUN".

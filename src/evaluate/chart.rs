@@ -18,8 +18,10 @@ const TICKS: f64 = 5.0;
 /// How points are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
-    /// Joined by a line.
+    /// Joined by a line; a lone one is a dot.
     Line,
+    /// Joined by a line, with a dot each: few measurements, which the line only connects.
+    LineAndDots,
     /// Joined by a dashed line: something to compare with.
     Dashed,
     /// Each by itself.
@@ -194,19 +196,20 @@ fn down(axis: Axis, value: f64) -> f64 {
 fn draw_series(svg: &mut String, series: &Series, color: &str, x: Axis, y: Axis) {
     let places = series.points.iter().filter(|point| finite(point));
     let places = places.map(|point| (across(x, point.0), down(y, point.1)));
-    if series.mark == Mark::Dots {
-        for (x, y) in places {
-            _ = writeln!(
-                svg,
-                "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2\" fill=\"{color}\" fill-opacity=\"0.35\"/>"
-            );
-        }
+    let places: Vec<(f64, f64)> = places.collect();
+    // Half-transparent where thousands lie on each other.
+    let (radius, opacity) = if series.mark == Mark::Dots { (2.0, 0.35) } else { (2.6, 1.0) };
+    let dots = matches!(series.mark, Mark::Dots | Mark::LineAndDots) || places.len() == 1;
+    for (x, y) in places.iter().filter(|_| dots) {
+        _ = writeln!(
+            svg,
+            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\" fill=\"{color}\" fill-opacity=\"{opacity}\"/>"
+        );
+    }
+    if series.mark == Mark::Dots || places.len() < 2 {
         return;
     }
-    let path: Vec<String> = places.map(|(x, y)| format!("{x:.1} {y:.1}")).collect();
-    if path.is_empty() {
-        return;
-    }
+    let path: Vec<String> = places.iter().map(|(x, y)| format!("{x:.1} {y:.1}")).collect();
     let dashes = if series.mark == Mark::Dashed { " stroke-dasharray=\"5 4\"" } else { "" };
     _ = writeln!(
         svg,
@@ -241,6 +244,23 @@ mod tests {
         assert!(svg.contains("M64.0 348.0L616.0 44.0"), "{svg}");
         assert!(svg.contains("stroke-dasharray") && svg.contains("a &lt; b"), "{svg}");
         assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"));
+    }
+
+    #[test]
+    fn measurements_have_a_dot_each_and_a_lone_point_is_seen() {
+        let drawn = |mark: Mark, points: Vec<(f64, f64)>| {
+            let series = vec![Series { name: "a".to_owned(), mark, points }];
+            let svg = Chart { series, ..chart(Vec::new()) }.svg();
+            (svg.matches("<circle").count(), svg.contains("fill=\"none\""))
+        };
+        let three = || vec![(0.0, 0.0), (5.0, 1.0), (10.0, 4.0)];
+        assert_eq!(drawn(Mark::LineAndDots, three()), (3, true));
+        assert_eq!(drawn(Mark::Line, three()), (0, true));
+        assert_eq!(drawn(Mark::Dots, three()), (3, false));
+        for mark in [Mark::Line, Mark::LineAndDots, Mark::Dots] {
+            assert_eq!(drawn(mark, vec![(10.0, 4.0)]), (1, false), "{mark:?}");
+            assert_eq!(drawn(mark, Vec::new()), (0, false), "{mark:?}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::cut3r::Cut3rConfig;
 use super::familiarity::FamiliarityConfig;
 use super::odometry::OdometryConfig;
 pub use super::prompt::PromptConfig;
+use super::training_record::TrainingRun;
 
 /// The whole model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,6 +62,9 @@ pub struct ModelConfig {
     /// Entries of the tokenizer that belongs to the weights; 0 when unknown.
     #[serde(default)]
     pub tokenizer_entries: usize,
+    /// The training runs that made the weights, oldest first; empty when unknown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub training: Vec<TrainingRun>,
 }
 
 /// SigLIP vision tower.
@@ -356,6 +360,7 @@ impl ModelConfig {
             num_frames: 4,
             prompt: PromptConfig::short(),
             tokenizer_entries: 0,
+            training: Vec::new(),
         }
     }
 
@@ -412,6 +417,7 @@ impl ModelConfig {
             num_frames: 32,
             prompt: PromptConfig::published(),
             tokenizer_entries: 0,
+            training: Vec::new(),
         }
     }
 

@@ -52,6 +52,7 @@ pub mod sequence;
 pub mod siglip;
 pub mod tokenizer;
 mod tokenizer_parts;
+mod training_record;
 mod watched;
 mod weight_files;
 
@@ -67,6 +68,7 @@ pub use number_type::NumberType;
 pub use perception::Perception;
 pub use prefill::PREFILL_CHUNK;
 pub use tokenizer::TextTokenizer;
+pub use training_record::{TrainedStage, TrainingRun, TrainingStart};
 pub use watched::Watched;
 
 /// What can go wrong with a model; messages name the file and a remedy.

@@ -15,8 +15,8 @@ use crate::model::feature_cache::{self, CacheKey};
 use crate::model::memory_plan::{Hardware, MemoryPlan, WeightCounts, free_memory};
 use crate::model::sequence::VisualLayout;
 use crate::model::{
-    FeatureCache, Loc3rModel, ModelError, Perception, Query, Reply, ReplyStep, VideoStep, Watched,
-    checkpoint, device,
+    FeatureCache, Loc3rModel, ModelError, Perception, Query, Reply, ReplyStep, TrainingRun, VideoStep,
+    Watched, checkpoint, device,
 };
 use crate::scene::Layout;
 use crate::video::{Frame, FrameIndex, FrameSpacing, VideoInfo};
@@ -100,11 +100,22 @@ pub(super) fn load(
     Ok((Box::new(network), info))
 }
 
-/// The README of a checkpoint folder; a model without one is none the worse.
-fn model_card(folder: &Path) -> String {
+/// What made a model, and the README of its folder; a model without them is none the worse.
+fn model_card(folder: &Path, training: &[TrainingRun]) -> String {
     const LONGEST: usize = 40_000;
+    let mut card = String::new();
+    for run in training {
+        card.push_str(&format!("Trained: {run}\n"));
+        for start in &run.starts {
+            card.push_str(&format!("  {start}\n"));
+        }
+    }
     let text = std::fs::read_to_string(folder.join("README.md")).unwrap_or_default();
-    text.chars().take(LONGEST).collect()
+    if !card.is_empty() && !text.is_empty() {
+        card.push('\n');
+    }
+    card.push_str(&text);
+    card.chars().take(LONGEST).collect()
 }
 
 struct Network {
@@ -184,7 +195,7 @@ impl Network {
             frames: frames.get(),
             image_size: config.vision.image_size as u32,
             notice: config.notice.clone(),
-            card: model_card(folder),
+            card: model_card(folder, &config.training),
         };
         let network = Self {
             model,
@@ -395,8 +406,8 @@ impl Engine for Network {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ModelConfig;
     use crate::model::random_weights::write_random;
+    use crate::model::{ModelConfig, TrainedStage, TrainingStart};
     use crate::session::ComputeDevice;
     use crate::video::{FrameReader, frames_to_read};
 
@@ -413,6 +424,26 @@ mod tests {
             }
         }
         folder
+    }
+
+    #[test]
+    fn the_card_begins_with_what_made_the_model() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = TrainingRun {
+            stages: vec![TrainedStage { name: "tower".to_owned(), steps: 7 }],
+            starts: vec![TrainingStart {
+                command: "loc3r train --out a".to_owned(),
+                seed: 3,
+                version: "0.1.0".to_owned(),
+                commit: None,
+            }],
+        };
+        let record = "Trained: tower 7 steps\n  loc3r train --out a (seed 3, loc3r 0.1.0)\n";
+        let card = |training: &[TrainingRun]| model_card(folder.path(), training);
+        assert_eq!((card(&[]).as_str(), card(std::slice::from_ref(&run)).as_str()), ("", record));
+        std::fs::write(folder.path().join("README.md"), "# Card\n").unwrap();
+        assert_eq!(card(&[]), "# Card\n");
+        assert_eq!(card(&[run]), format!("{record}\n# Card\n"));
     }
 
     fn network(folder: &Path, precision: Precision, cache: Option<FeatureCache>) -> Network {

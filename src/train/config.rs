@@ -23,7 +23,8 @@ pub struct TrainConfig {
     pub stages: Vec<StageKind>,
     /// Batches whose mean gradient makes one step; each is computed on its own thread.
     pub micro_batches: usize,
-    /// Seconds between checkpoints.
+    /// Seconds between checkpoints, at most 60: whatever ends a run, short ones add up. There is
+    /// one before every validation, too.
     pub checkpoint_secs: f64,
     /// Share of a stage's steps in which the learning rate rises to its peak (the paper: 3 %).
     #[serde(default = "three_percent")]
@@ -113,12 +114,33 @@ pub struct DataConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ValidationConfig {
-    /// Steps between validations; 0 validates only at the end.
+    /// Steps between validations; 0 validates only at the end. Stages of fewer than ten times as
+    /// many steps have more of them, see [`Self::may_come_at`].
     pub every: u64,
     /// First scene seed; below the seeds kept for evaluation.
     pub first_seed: u64,
     /// Number of scenes.
     pub clips: u64,
+}
+
+/// Validations that make a curve of a stage.
+const ENOUGH_VALIDATIONS: u64 = 10;
+/// Fewer steps between them are worth no point of it.
+const FEWEST_BETWEEN: u64 = 10;
+
+impl ValidationConfig {
+    /// Whether the settings ask for a validation after `step` steps.
+    pub fn asks_at(&self, step: u64) -> bool {
+        self.every > 0 && step.is_multiple_of(self.every)
+    }
+
+    /// Whether there may be a validation after `step` of a stage's `steps` steps: where the
+    /// settings ask for one, and, so that short stages have a curve, at every tenth of the steps
+    /// (at least ten apart). The latter only come where they do not take too much of the time.
+    pub fn may_come_at(&self, step: u64, steps: u64) -> bool {
+        let tenth = (steps / ENOUGH_VALIDATIONS).max(FEWEST_BETWEEN);
+        self.asks_at(step) || (tenth < self.every && step.is_multiple_of(tenth))
+    }
 }
 
 /// Weights of the terms on single frames.
@@ -436,6 +458,10 @@ impl TrainConfig {
             ((0.0..=1.0).contains(&self.warmup), "warmup must be a share, 0 to 1"),
             (self.joint.weights.heading_sigma_bins > 0.0, "joint.weights.heading_sigma_bins must be above 0"),
             (self.joint.writing_rate > 0.0, "joint.writing_rate must be above 0"),
+            (
+                (0.0..=60.0).contains(&self.checkpoint_secs),
+                "checkpoint_secs must be 0 to 60, so that a run that is ended loses a minute at most",
+            ),
             (self.micro_batches > 0, "micro_batches must be at least 1"),
             (self.joint.situations > 0, "joint.situations must be at least 1"),
         ];
@@ -509,6 +535,24 @@ mod tests {
     }
 
     #[test]
+    fn short_stages_are_validated_often_enough_for_a_curve() {
+        let at = |every: u64, steps: u64| -> Vec<u64> {
+            let validation = ValidationConfig { every, first_seed: 0, clips: 1 };
+            (1..steps).filter(|&step| validation.may_come_at(step, steps)).collect()
+        };
+        assert_eq!(at(1000, 600), [60, 120, 180, 240, 300, 360, 420, 480, 540]);
+        // Long stages have what they ask for, and none is every few steps.
+        assert_eq!(at(1000, 28_000), (1..28).map(|k| 1000 * k).collect::<Vec<_>>());
+        assert_eq!(at(100, 20), [10]);
+        assert!(at(100, 8).is_empty());
+        assert_eq!(at(2, 8), [2, 4, 6]);
+        assert!(at(0, 600).is_empty());
+        let validation = ValidationConfig { every: 100, first_seed: 0, clips: 1 };
+        assert!(validation.asks_at(200) && !validation.asks_at(60));
+        assert!(!ValidationConfig { every: 0, ..validation }.asks_at(0));
+    }
+
+    #[test]
     fn what_the_paper_leaves_open_of_training_is_a_setting() {
         let base = TrainConfig::preset("mini").unwrap();
         let joint = base.joint;
@@ -522,6 +566,8 @@ mod tests {
             ("joint.weights.heading_sigma_bins=0.0", "heading_sigma_bins"),
             ("data.small=2.0", "data.small"),
             ("data.targets.nearest=20.0", "data.targets"),
+            ("checkpoint_secs=61.0", "checkpoint_secs"),
+            ("checkpoint_secs=nan", "checkpoint_secs"),
             ("data.everyday=-1.0", "data.everyday"),
         ] {
             assert!(set(text).unwrap_err().to_string().contains(field), "{text}");

@@ -71,6 +71,10 @@ pub enum TrainEvent {
         step: u64,
         /// Wall clock seconds of this process in the stage.
         secs: f64,
+        /// Share of the time of its steps that was spent waiting for data, 0 to 1; 0 in files of
+        /// older versions.
+        #[serde(default)]
+        waited_share: f64,
     },
     /// The run was asked to stop before the stage was complete.
     Stopped {

@@ -7,12 +7,13 @@ use candle_core::{DType, Device, Tensor};
 
 use super::pipeline::{TrainedModel, sample_maker};
 use super::words::tokenizer_of;
-use super::{RunDir, StageKind, TrainConfig, TrainError, calibration, familiarity};
+use super::{RunDir, StageKind, TrainConfig, TrainError, calibration, familiarity, origin};
 use crate::model::network::{FAMILIARITY_PREFIX, TRAINING_ONLY_PREFIX};
 use crate::model::{ModelConfig, checkpoint};
 
 /// Writes the newest joint checkpoint of a run to `folder` (weights in f16); what only training
-/// reads comes along, so that [`super::pipeline::begin_with`] goes on from there.
+/// reads comes along, so that [`super::pipeline::begin_with`] goes on from there, and so does what
+/// made them ([`origin`]).
 ///
 /// # Errors
 /// When the run has no joint checkpoint or not its vocabulary, or the folder cannot be
@@ -43,7 +44,8 @@ pub fn export(run: &RunDir, config: &TrainConfig, folder: &Path) -> Result<PathB
     let (familiarity, mean, whitening) = familiarity::fit(config, &model)?;
     tensors.insert(format!("{FAMILIARITY_PREFIX}.mean"), mean);
     tensors.insert(format!("{FAMILIARITY_PREFIX}.whitening"), whitening);
-    let exported = ModelConfig { familiarity: Some(familiarity), ..model.config.clone() };
+    let training = origin::of_run(run)?;
+    let exported = ModelConfig { familiarity: Some(familiarity), training, ..model.config.clone() };
     let tokenizer = tokenizer_of(run, config, &model.config)?;
     checkpoint::save(folder, &exported, &tokenizer, &tensors, DType::F16)
         .map_err(|error| TrainError::File { path: folder.to_owned(), reason: error.to_string() })?;

@@ -139,7 +139,7 @@ impl RunStory {
     fn take(&mut self, event: &TrainEvent) {
         let (name, at) = event.moment();
         self.stopped = matches!(event, TrainEvent::Stopped { .. });
-        let every = self.config.as_ref().map_or(0, |config| config.validation.every);
+        let validation = self.config.as_ref().map(|config| config.validation);
         let stage = self.stage(name);
         match event {
             TrainEvent::StageStarted { steps, .. } => {
@@ -157,8 +157,10 @@ impl RunStory {
             TrainEvent::StageFinished { .. } => stage.finished = true,
             TrainEvent::Scenes(_) | TrainEvent::Saved { .. } | TrainEvent::Stopped { .. } => {}
         }
-        let due = at == stage.steps || (every > 0 && at.is_multiple_of(every));
-        self.validating = matches!(event, TrainEvent::Step { .. }) && due;
+        let steps = stage.steps;
+        let due = at == steps || validation.is_some_and(|validation| validation.may_come_at(at, steps));
+        // What was learned is saved first.
+        self.validating = matches!(event, TrainEvent::Step { .. } | TrainEvent::Saved { .. }) && due;
     }
 }
 
@@ -434,12 +436,15 @@ mod tests {
         assert_eq!(phase(&started(0, 100), 100), RunPhase::Running);
         assert_eq!(phase(&step(1), 30), RunPhase::Running);
         assert_eq!(phase(&step(2), 100), RunPhase::Quiet);
-        // After step 100 the held-out rooms are being looked at.
+        // After step 100 the held-out rooms are being looked at, once it is saved.
         assert_eq!(phase(&step(100), 100), RunPhase::Running);
         let stage = || "joint".to_owned();
+        let saved = |step| TrainEvent::Saved { stage: stage(), step, path: PathBuf::from("joint") };
+        assert_eq!(phase(&saved(100), 100), RunPhase::Running);
+        assert_eq!(phase(&saved(99), 100), RunPhase::Quiet);
         assert_eq!(phase(&TrainEvent::Stopped { stage: stage(), step: 100 }, 0), RunPhase::Stopped);
         assert_eq!(phase(&started(100, 100), 0), RunPhase::Running);
-        let end = TrainEvent::StageFinished { stage: stage(), step: 100, secs: 9.0 };
+        let end = TrainEvent::StageFinished { stage: stage(), step: 100, secs: 9.0, waited_share: 0.0 };
         assert_eq!(phase(&end, 9999), RunPhase::Finished);
     }
 

@@ -26,6 +26,7 @@ pub mod joint_stage;
 mod joint_terms;
 pub mod loss;
 pub mod optimizer;
+pub mod origin;
 pub mod pipeline;
 pub mod pixels;
 pub mod pointing;

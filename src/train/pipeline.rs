@@ -14,7 +14,7 @@ use super::joint_stage::JointStage;
 use super::run_dir::Progress;
 use super::stage::Runner;
 use super::words::tokenizer_of;
-use super::{RunDir, StageKind, TrainConfig, TrainError, TrainEvent, Variables};
+use super::{RunDir, StageKind, TrainConfig, TrainError, TrainEvent, Variables, origin};
 use crate::model::config::CameraEncoderConfig;
 use crate::model::network::{CAMERA_PREFIX, TRAINING_ONLY_PREFIX};
 use crate::model::odometry::{OdometryCamera, OdometryConfig};
@@ -181,6 +181,7 @@ pub fn begin_with(
         std::fs::remove_dir_all(&partial).map_err(|error| TrainError::file(&partial, error))?;
     }
     let run = RunDir::create(&partial, &config)?;
+    origin::begin(&run, stored_config(folder)?.training)?;
     std::fs::copy(&vocabulary, run.tokenizer_path()).map_err(|error| TrainError::file(&vocabulary, error))?;
     for kind in StageKind::ALL {
         let progress = Progress { step: 0, finished: !stages.contains(&kind) };
@@ -199,6 +200,7 @@ fn weights_of(folder: &Path, config: &TrainConfig) -> Result<Variables, TrainErr
         familiarity: stored.familiarity,
         tokenizer_entries: stored.tokenizer_entries,
         notice: stored.notice.clone(),
+        training: stored.training.clone(),
         ..model.config
     };
     if let Some(field) = first_difference(&stored, &wanted)? {
@@ -281,5 +283,5 @@ fn adopt_part(run: &RunDir, config: &TrainConfig, folder: &Path, kind: StageKind
         return Err(TrainError::Checkpoint { path, reason: format!("{name} is missing") });
     }
     run.save(kind.name(), &model.variables, None, Progress { step: 0, finished: true })?;
-    Ok(())
+    origin::inherit(run, kind, stored.training)
 }

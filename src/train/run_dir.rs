@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! RUN/config.toml                    what was asked for
+//! RUN/origin.json                    its commands, and the runs that it goes on from (`origin`)
 //! RUN/tokenizer.json                 the vocabulary, learned when the joint stage starts
 //! RUN/metrics.jsonl                  one `TrainEvent` a line, appended
 //! RUN/scenes/STAGE-STEP.json         rooms of a validation, predicted and true
@@ -23,7 +24,7 @@ use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
 use super::optimizer::AdamW;
-use super::{SceneSnapshot, StageKind, TrainConfig, TrainError, TrainEvent, Variables};
+use super::{SceneSnapshot, StageKind, TrainConfig, TrainError, TrainEvent, Variables, origin};
 
 /// Name of the vocabulary's file.
 const TOKENIZER_FILE: &str = "tokenizer.json";
@@ -203,8 +204,7 @@ impl RunDir {
         if let Some(optimizer) = optimizer {
             optimizer.save(&fresh.join("optimizer.safetensors"))?;
         }
-        let text = serde_json::to_string(&progress).map_err(|error| TrainError::file(&fresh, error))?;
-        fs::write(fresh.join("progress.json"), text).map_err(|error| file(&fresh, error))?;
+        store_progress(&fresh, progress)?;
         let vocabulary = self.tokenizer_path();
         if stage == StageKind::Joint.name() && vocabulary.exists() {
             fs::copy(&vocabulary, fresh.join(TOKENIZER_FILE)).map_err(|error| file(&vocabulary, error))?;
@@ -217,6 +217,14 @@ impl RunDir {
             fs::remove_dir_all(&old).map_err(|error| file(&old, error))?;
         }
         Ok(folder)
+    }
+
+    /// Marks a stage as complete whose checkpoint stands at its last step.
+    ///
+    /// # Errors
+    /// When there is no checkpoint, or it cannot be written.
+    pub fn finish(&self, stage: &str, step: u64) -> Result<(), TrainError> {
+        store_progress(&self.checkpoint(stage), Progress { step, finished: true })
     }
 
     /// Copies the checkpoint of a stage of another run and marks the stage as finished;
@@ -259,10 +267,8 @@ impl RunDir {
                 fs::copy(&from, folder.join(name)).map_err(|error| TrainError::file(&from, error))?;
             }
         }
-        let path = folder.join("progress.json");
-        let progress = Progress { step: 0, finished };
-        let text = serde_json::to_string(&progress).map_err(|error| TrainError::file(&path, error))?;
-        fs::write(&path, text).map_err(|error| TrainError::file(&path, error))
+        store_progress(&folder, Progress { step: 0, finished })?;
+        origin::inherit(self, kind, origin::of_run(other)?)
     }
 
     /// `tokenizer.json` that the joint checkpoint was trained with: the one beside its
@@ -338,6 +344,14 @@ impl RunDir {
 /// Name of the file with the scenes of a validation; names sort by step.
 fn scenes_file(stage: &str, step: u64) -> String {
     format!("{stage}-{step:08}.json")
+}
+
+/// Moved into place when whole: a run killed meanwhile has the old one.
+fn store_progress(folder: &Path, progress: Progress) -> Result<(), TrainError> {
+    let (path, partial) = (folder.join("progress.json"), folder.join("progress.json.partial"));
+    let text = serde_json::to_string(&progress).map_err(|error| TrainError::file(&path, error))?;
+    fs::write(&partial, text).map_err(|error| TrainError::file(&partial, error))?;
+    fs::rename(&partial, &path).map_err(|error| TrainError::file(&path, error))
 }
 
 /// Drops what `stage` told after `step`.

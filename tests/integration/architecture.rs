@@ -23,7 +23,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("synth", &["geometry", "video", "scene", "qa", "dataset"], &["image"]),
     (
         "train",
-        &["geometry", "worker", "video", "scene", "qa", "model", "dataset", "synth"],
+        &["geometry", "worker", "video", "scene", "qa", "model", "synth"],
         &["candle_core", "candle_nn", "safetensors", "image", "crossbeam"],
     ),
     (

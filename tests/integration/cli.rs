@@ -144,6 +144,32 @@ fn inspect_shows_what_the_paper_leaves_open() {
 }
 
 #[test]
+fn inspect_tells_what_made_a_model() {
+    let workshop = Workshop::new();
+    assert!(!workshop.run(&["inspect", "model"]).success().contains("trained "));
+    let path = workshop.path("model/config.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config["training"] = serde_json::json!([{
+        "stages": [{"name": "tower", "steps": 350}, {"name": "joint", "steps": 300}],
+        "starts": [
+            {"command": "loc3r train --out a", "seed": 3, "version": "0.1.0", "commit": "0123456789ab"},
+            {"command": "loc3r train --out a --resume", "seed": 3, "version": "0.1.0"},
+        ],
+    }]);
+    std::fs::write(&path, config.to_string()).unwrap();
+    let text = workshop.run(&["inspect", "model"]).success();
+    for line in [
+        "trained     tower 350, joint 300 steps",
+        "command     loc3r train --out a (seed 3, loc3r 0.1.0, commit 0123456789ab)",
+        "command     loc3r train --out a --resume (seed 3, loc3r 0.1.0)",
+    ] {
+        assert!(text.lines().any(|told| told == line), "{line} is missing in\n{text}");
+    }
+    let json: Value = serde_json::from_str(&workshop.run(&["inspect", "model", "--json"]).success()).unwrap();
+    assert_eq!(json["config"]["training"], config["training"]);
+}
+
+#[test]
 fn bench_ask_measures_the_saving() {
     let workshop = Workshop::new();
     let json: Value =
@@ -201,6 +227,16 @@ fn ctrl_c_saves_a_training_run_and_resume_keeps_new_settings() {
         let entity = b"training/tower/terms/loss";
         assert!(bytes.windows(entity.len()).any(|window| window == entity), "{recording}");
     }
+    // Both commands are kept as they were given; the model is exported with them.
+    let origin: Value =
+        serde_json::from_slice(&std::fs::read(workshop.path("run/origin.json")).unwrap()).unwrap();
+    let starts = origin["starts"].as_array().unwrap();
+    let commands: Vec<&str> = starts.iter().map(|start| start["command"].as_str().unwrap()).collect();
+    let begun = "loc3r train --preset tiny --steps 100000 --out run --rrd run.rrd";
+    let gone_on =
+        format!("loc3r train --out run --resume --set 'stages=[\"tower\"]' --set {last} --rrd run.rrd");
+    assert_eq!(commands, [begun, gone_on.as_str()]);
+    assert!(starts.iter().all(|start| start["seed"] == 1 && start["version"] == env!("CARGO_PKG_VERSION")));
     let config = std::fs::read_to_string(workshop.path("run/config.toml")).unwrap();
     assert!(config.contains(&last.replace("tower.steps=", "steps = ")), "{config}");
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
+use loc3r::model::{ModelConfig, TrainedStage, TrainingRun, TrainingStart};
 use loc3r::train::calibration::POSITION_BIAS;
 use loc3r::train::feed::BatchSource as _;
 use loc3r::train::follow::RunFollower;
@@ -15,7 +16,7 @@ use loc3r::train::optimizer::AdamW;
 use loc3r::train::pipeline::{self, TrainedModel};
 use loc3r::train::stage::Stage;
 use loc3r::train::{
-    Metrics, RunDir, StageKind, TrainConfig, TrainError, TrainEvent, dense_stage::DenseStage,
+    Metrics, RunDir, StageKind, TrainConfig, TrainError, TrainEvent, dense_stage::DenseStage, origin,
 };
 use loc3r::worker::CancelFlag;
 
@@ -339,8 +340,23 @@ fn an_exported_model_is_where_a_new_run_begins() {
     let folder = tempfile::tempdir().unwrap();
     let first = RunDir::create(&folder.path().join("first"), &config).unwrap();
     pipeline::train(&first, &config, &Device::Cpu, &CancelFlag::default(), &mut |_| ()).unwrap();
+    let start = |command: &str| TrainingStart {
+        command: command.to_owned(),
+        seed: 1,
+        version: "0.1.0".to_owned(),
+        commit: Some("0123".to_owned()),
+    };
+    let made_by = |command: &str, stages: &[(&str, u64)]| TrainingRun {
+        stages: stages.iter().map(|&(name, steps)| TrainedStage { name: name.to_owned(), steps }).collect(),
+        starts: vec![start(command)],
+    };
+    let behind_first = made_by("first", &[("tower", 1), ("camera", 1), ("joint", 2)]);
+    origin::note_start(&first, start("first")).unwrap();
     let exported = folder.path().join("model");
     loc3r::train::export::export(&first, &config, &exported).unwrap();
+    let json = std::fs::read(exported.join("config.json")).unwrap();
+    let stored: ModelConfig = serde_json::from_slice(&json).unwrap();
+    assert_eq!(stored.training, std::slice::from_ref(&behind_first));
 
     // Another seed: nothing here may come from fresh weights.
     let joint = |assignments: &[&str]| {
@@ -373,6 +389,15 @@ fn an_exported_model_is_where_a_new_run_begins() {
     })
     .unwrap();
     assert_eq!(stages, [("joint".to_owned(), 0)]);
+    // What made the model that it began with stays known.
+    origin::note_start(&run, start("more")).unwrap();
+    assert_eq!(origin::of_run(&run).unwrap(), [behind_first, made_by("more", &[("joint", 1)])]);
+    // So it does where single stages are taken, from the model or from the run.
+    let parts = RunDir::create(&folder.path().join("parts"), &config).unwrap();
+    pipeline::adopt_stage(&parts, &config, &exported, StageKind::Tower).unwrap();
+    assert_eq!(origin::of_run(&parts).unwrap(), [made_by("first", &[("tower", 1)])]);
+    pipeline::adopt_stage(&parts, &config, first.path(), StageKind::Camera).unwrap();
+    assert_eq!(origin::of_run(&parts).unwrap(), [made_by("first", &[("tower", 1), ("camera", 1)])]);
     assert_eq!(std::fs::read(run.tokenizer_path()).unwrap(), first.joint_vocabulary().unwrap());
     // One step of a small rate moves little: the step was taken from these weights.
     let moved = (&weights(&run)["model.layers.0.mlp.up_proj.weight"]

@@ -290,7 +290,7 @@ mod tests {
         vec![
             started("tower"),
             step("tower", 1),
-            TrainEvent::StageFinished { stage: "tower".to_owned(), step: 200, secs: 1.0 },
+            TrainEvent::StageFinished { stage: "tower".to_owned(), step: 200, secs: 1.0, waited_share: 0.0 },
             started("joint"),
             step("joint", 1),
             step("joint", 2),
