@@ -39,7 +39,7 @@ pub(super) struct ModelArgs {
     /// Numbers it computes with: auto, f32, f16 or bf16, which need half the memory
     #[arg(long, value_name = "TYPE", default_value = "auto")]
     pub precision: Precision,
-    /// Read videos anew, and keep nothing of them on disk (see `loc3r cache`)
+    /// Read videos anew, and keep nothing of them, on disk (see `loc3r cache`) or in memory
     #[arg(long)]
     pub no_cache: bool,
 }

@@ -10,7 +10,6 @@ use super::{output, places};
 use crate::geometry::ImageSize;
 use crate::model::GenerationSettings;
 use crate::model::checkpoint::{CONFIG_FILE, Examination, GENERATION_FILE, KeyReport, examine, is_gguf};
-use crate::model::choices::{self, Choice};
 use crate::model::memory_plan::{free_memory, gigabytes};
 use crate::model::network::TRAINING_ONLY_PREFIX;
 use crate::synth::{LoadedScene, Room, read_scene_file};
@@ -66,7 +65,7 @@ impl Kind {
 /// anywhere, then fails if it cannot be loaded.
 fn inspect_checkpoint(args: &InspectArgs) -> anyhow::Result<()> {
     let told = examine(&args.path, &Device::Cpu)?;
-    let text = if args.json { checkpoint_json(&args.path, &told)? } else { checkpoint_text(args, &told)? };
+    let text = if args.json { checkpoint_json(&args.path, &told)? } else { checkpoint_text(args, &told) };
     output::result(&text);
     told.problem.map_or(Ok(()), |problem| Err(problem.into()))
 }
@@ -86,10 +85,9 @@ fn checkpoint_json(folder: &Path, told: &Examination) -> anyhow::Result<String> 
     let problems: BTreeMap<&str, &[String]> =
         report.problems().into_iter().filter(|(_, names)| !names.is_empty()).collect();
     let generation = &told.generation;
-    let choices = choices::of(folder)?;
     let facts = serde_json::json!({
         "folder": folder, "parameters": report.parameters, "tensors": parts(report),
-        "memory_bytes": memory, "stored": types(report), "config": told.config, "choices": choices,
+        "memory_bytes": memory, "stored": types(report), "config": told.config, "choices": told.choices,
         "generation": {
             "stop_ids": generation.stop_ids, "max_new_tokens": generation.max_new_tokens,
             "unused": generation.unused,
@@ -109,16 +107,16 @@ impl Facts {
     }
 }
 
-fn checkpoint_text(args: &InspectArgs, told: &Examination) -> anyhow::Result<String> {
+fn checkpoint_text(args: &InspectArgs, told: &Examination) -> String {
     let mut facts = Facts::default();
-    tell_model(&mut facts, &args.path, told, &choices::of(&args.path)?);
+    tell_model(&mut facts, &args.path, told);
     tell_memory(&mut facts, told);
     tell_tensors(&mut facts, &told.report, args.tensors);
-    Ok(facts.0.join("\n"))
+    facts.0.join("\n")
 }
 
-fn tell_model(facts: &mut Facts, path: &Path, told: &Examination, choices: &[Choice]) {
-    let Examination { config, report, generation, .. } = told;
+fn tell_model(facts: &mut Facts, path: &Path, told: &Examination) {
+    let Examination { config, report, choices, generation, .. } = told;
     let (vision, language) = (&config.vision, &config.language);
     facts.add("checkpoint", path.display());
     facts.add("model", &config.name);

@@ -1,27 +1,44 @@
 //! The models that the app offers, and what they take where it computes.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use candle_core::{DType, Device};
 
 use super::places;
 use crate::hub::InstalledModel;
 use crate::model::ModelError;
-use crate::model::checkpoint::memory_plans;
-use crate::model::device::{self, DeviceError};
+use crate::model::checkpoint::{automatic, memory_plans};
+use crate::model::device::{self, ComputeDevice};
 use crate::model::memory_plan::{MemoryPlan, free_memory, gigabytes};
-use crate::session::{Compute, ModelChoice, ModelList, Precision};
+use crate::session::{Compute, ModelChoice, ModelInUse, ModelList, Precision};
 
 /// The model that the app started with, installed ones, the bundled one; listed anew whenever
 /// somebody wants to choose.
 pub(super) fn model_list(compute: Compute, started_with: Option<PathBuf>) -> ModelList {
+    let known = OnceLock::new();
     ModelList::new(move |in_use| {
-        let failed = |reason: String| format!("the models cannot be listed: {reason}");
-        let place = Place::of(compute).map_err(|error| failed(error.to_string()))?.without(in_use);
-        let installed = places::installed_models().map_err(|error| failed(format!("{error:#}")))?;
-        let others = others(&installed, [started_with.as_deref(), in_use]);
+        let failed = |error: anyhow::Error| format!("the models cannot be listed: {error:#}");
+        let device = opened(&known, compute.device).map_err(failed)?;
+        let place = Place::on(device, compute.precision).without(in_use);
+        let installed = places::installed_models().map_err(failed)?;
+        let others = others(&installed, [started_with.as_deref(), in_use.map(|model| model.path.as_path())]);
         Ok(others.into_iter().chain(installed).map(|model| place.choice(model)).collect())
     })
+}
+
+/// The device that was asked for, `known` from the second time on: a graphics card gives memory to
+/// everybody who opens it.
+fn opened(known: &OnceLock<Device>, wanted: ComputeDevice) -> anyhow::Result<Device> {
+    let device = if let Some(device) = known.get() {
+        device.clone()
+    } else {
+        let (device, _) = device::choose(wanted)?;
+        known.get_or_init(|| device).clone()
+    };
+    // Lists are made on several threads, and CUDA tells a thread what is free once it was used there.
+    device.synchronize()?;
+    Ok(device)
 }
 
 /// Models at `paths` that are not among the installed ones.
@@ -45,28 +62,28 @@ struct Place {
 }
 
 impl Place {
-    fn of(compute: Compute) -> Result<Self, DeviceError> {
-        let (device, _) = device::choose(compute.device)?;
-        Ok(Self { free: free_memory(&device), device, precision: compute.precision })
+    fn on(device: Device, precision: Precision) -> Self {
+        Self { free: free_memory(&device), device, precision }
     }
 
-    /// What there is once the model in use has gone: that one makes room for another.
-    fn without(self, in_use: Option<&Path>) -> Self {
-        let plan = in_use.and_then(|path| self.plan(path).ok());
-        let weights = plan.map_or(0, |(_, plan)| plan.language + plan.vision + plan.camera);
-        Self { free: self.free.map(|free| free.saturating_add(weights)), ..self }
+    /// What there is once the model in use has gone, and the videos that it holds with it: that
+    /// one makes room for another.
+    fn without(self, in_use: Option<&ModelInUse>) -> Self {
+        let Some(ModelInUse { path, video_bytes }) = in_use else { return self };
+        let weights = self.plan(path).map_or(0, |(_, plan)| plan.language + plan.vision + plan.camera);
+        let gone = weights.saturating_add(*video_bytes);
+        Self { free: self.free.map(|free| free.saturating_add(gone)), ..self }
     }
 
-    /// The numbers that a model would compute with here, and what it takes with them; see
-    /// [`Loc3rModel::load`](crate::model::Loc3rModel::load).
+    /// The numbers that a model would compute with here, and what it takes with them.
     fn plan(&self, path: &Path) -> Result<(DType, MemoryPlan), ModelError> {
-        let [full, half] = memory_plans(path, &self.device)?;
+        let plans = memory_plans(path, &self.device)?;
+        let [full, half] = plans;
         Ok(match self.precision {
+            Precision::Auto => automatic(plans, &self.device, self.free),
             Precision::F32 => full,
             Precision::F16 => (DType::F16, half.1),
             Precision::Bf16 => half,
-            Precision::Auto if self.device.is_cpu() || self.has_room_for(&full.1) => full,
-            Precision::Auto => half,
         })
     }
 
@@ -134,12 +151,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tiny");
         write_random(&ModelConfig::tiny(), &path, DType::F32, 1, &mut |_, _| {}).unwrap();
-        let place = || Place { device: Device::Cpu, precision: Precision::Bf16, free: Some(1000) };
-        let (_, plan) = place().plan(&path).unwrap();
+        let place = |free| Place { device: Device::Cpu, precision: Precision::Bf16, free: Some(free) };
+        let (_, plan) = place(1000).plan(&path).unwrap();
         let weights = plan.language + plan.vision + plan.camera;
-        assert_eq!(place().without(Some(&path)).free, Some(1000 + weights));
-        assert_eq!(place().without(None).free, Some(1000));
-        assert_eq!(place().without(Some(&folder.path().join("gone"))).free, Some(1000));
+        let without = |path: &Path, video_bytes| {
+            let in_use = ModelInUse { path: path.to_owned(), video_bytes };
+            place(1000).without(Some(&in_use))
+        };
+        assert_eq!(without(&path, 0).free, Some(1000 + weights));
+        assert_eq!(place(1000).without(None).free, Some(1000));
+        assert_eq!(without(&folder.path().join("gone"), 0).free, Some(1000));
+        // The videos that it holds go with it: another one fits once there is their room, too.
+        let needed = plan.total() - weights - 1000;
+        for (video_bytes, fits) in [(needed, true), (needed - 1, false)] {
+            assert_eq!(without(&path, video_bytes).choice(at(&path)).fits, fits, "{video_bytes}");
+        }
 
         let installed = [at(&folder.path().join("a"))];
         let (known, path) = (installed[0].folder.as_path(), path.as_path());

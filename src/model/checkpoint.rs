@@ -7,9 +7,12 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
+use serde::Deserialize as _;
+use serde_json::Value;
 
 use super::bounded_file::{self, LARGEST_CONFIG};
 use super::checkpoint_source::CheckpointSource;
+use super::choices::{self, Choice};
 use super::config::ModelConfig;
 use super::generation_settings::GenerationSettings;
 use super::gguf::{self, names};
@@ -101,6 +104,8 @@ pub struct Examination {
     pub config: ModelConfig,
     /// What becomes of every tensor. NaN is found when tensors are read.
     pub report: KeyReport,
+    /// What the paper leaves open, as it decides it.
+    pub choices: Vec<Choice>,
     /// What it says of its answers.
     pub generation: GenerationSettings,
     /// What it takes, by the type that numbers are kept in: "f32", "bf16" (and f16), and, where
@@ -117,7 +122,7 @@ pub struct Examination {
 /// When a file cannot be opened, or the configuration cannot be used. What can be told of a
 /// checkpoint that does not fit together is told; see [`Examination::problem`].
 pub fn examine(path: &Path, device: &Device) -> Result<Examination, ModelError> {
-    let (files, config) = open(path)?;
+    let (files, config, json) = open_with_json(path)?;
     let files = Arc::new(files);
     let report = report_of_headers(&files, &config)?;
     let as_stored = |dtype: DType| (dtype.as_str(), plan(&files, &config, None, dtype, device));
@@ -129,13 +134,14 @@ pub fn examine(path: &Path, device: &Device) -> Result<Examination, ModelError> 
     }
     let tokenizer = fitting_tokenizer(path, &files, &config);
     let generation = read_generation(path, &files, &config);
+    let choices = choices::of(&files, &config, &json, tokenizer.as_ref().ok());
     let refusal = report.refusal(&files.location);
     let (generation, unread) = match generation {
         Ok(generation) => (generation, None),
         Err(error) => (GenerationSettings::default(), Some(error)),
     };
     let problem = refusal.or(tokenizer.err()).or(unread);
-    Ok(Examination { config, report, generation, plans, problem })
+    Ok(Examination { config, report, choices, generation, plans, problem })
 }
 
 /// Builds network and camera encoder from a source whose files are at `location`.
@@ -219,6 +225,17 @@ pub fn memory_plans(path: &Path, device: &Device) -> Result<[(DType, MemoryPlan)
     Ok([DType::F32, DType::BF16].map(|dtype| (dtype, plan(&files, &config, None, dtype, device))))
 }
 
+/// Which of [`memory_plans`] is followed where nobody asks for a type of numbers, with `free` bytes
+/// on `device` (`None` where it does not say): f32, on a graphics card bf16 where f32 does not fit.
+pub fn automatic(
+    [full, half]: [(DType, MemoryPlan); 2],
+    device: &Device,
+    free: Option<u64>,
+) -> (DType, MemoryPlan) {
+    let is_short = free.is_some_and(|free| full.1.total() > free);
+    if is_short && !device.is_cpu() { half } else { full }
+}
+
 /// The types that the weights of a folder are stored as, the most frequent first; no tensor
 /// is read.
 ///
@@ -278,14 +295,19 @@ pub(super) fn check_new(folder: &Path) -> Result<(), ModelError> {
 /// The weight files of a folder, or a GGUF file, with the configuration that fits them; no
 /// tensor is read.
 pub(super) fn open(path: &Path) -> Result<(WeightFiles, ModelConfig), ModelError> {
+    open_with_json(path).map(|(files, config, _)| (files, config))
+}
+
+/// [`open`], with the content of `config.json` as it stands there.
+fn open_with_json(path: &Path) -> Result<(WeightFiles, ModelConfig, Value), ModelError> {
     let mut files = WeightFiles::open(path)?;
-    let mut config = read_config(path, &files)?;
+    let (mut config, json) = read_config(path, &files)?;
     files.adopt_heads(&mut config);
     if let Some((path, file)) = files.gguf() {
         names::check_decoder(file, &config.language)
             .map_err(|reason| ModelError::Weights { path: path.to_owned(), reason })?;
     }
-    Ok((files, config))
+    Ok((files, config, json))
 }
 
 /// A text that a GGUF file with everything holds.
@@ -365,10 +387,7 @@ fn read_generation(
 }
 
 /// The content of `config.json`, and the file that it stands in.
-pub(super) fn config_json(
-    path: &Path,
-    files: &WeightFiles,
-) -> Result<(PathBuf, serde_json::Value), ModelError> {
+fn config_json(path: &Path, files: &WeightFiles) -> Result<(PathBuf, Value), ModelError> {
     let (path, bytes) = if is_gguf(path) {
         let text = text_of(path, files, names::CONFIG_KEY)?;
         (path.to_owned(), bounded_file::check(text.len(), LARGEST_CONFIG).map(|()| text.as_bytes().to_vec()))
@@ -383,20 +402,20 @@ pub(super) fn config_json(
     Ok((path, json))
 }
 
-/// Reads `config.json`, ours or a published one; the rows of the embedding table are
-/// those of the tensor.
-fn read_config(path: &Path, files: &WeightFiles) -> Result<ModelConfig, ModelError> {
+/// Reads `config.json`, ours or a published one, and gives what stands in it, too; the rows of
+/// the embedding table are those of the tensor.
+fn read_config(path: &Path, files: &WeightFiles) -> Result<(ModelConfig, Value), ModelError> {
     let (path, json) = config_json(path, files)?;
     let fail = |reason: String| ModelError::Config { path: path.clone(), reason };
     let mut config = if json.get("model_type").is_some() {
         let stores_output = files.shape("lm_head.weight").is_some();
         config_from_published(&json, stores_output).map_err(&fail)?
     } else {
-        serde_json::from_value(json).map_err(|error| fail(error.to_string()))?
+        ModelConfig::deserialize(&json).map_err(|error| fail(error.to_string()))?
     };
     config.validate().map_err(&fail)?;
     if let Some(&[rows, _]) = files.shape("model.embed_tokens.weight") {
         config.language.vocab_size = rows;
     }
-    Ok(config)
+    Ok((config, json))
 }

@@ -2,20 +2,17 @@
 //! choice, with where its value comes from.
 
 use std::fmt;
-use std::path::Path;
 
 use serde::Serialize;
 use serde_json::Value;
 
-use super::ModelError;
-use super::checkpoint::{config_json, open, read_tokenizer};
 use super::config::{
-    Activation, BevAxes, BinCenters, CameraEncoderConfig, CameraPlace, FrameFit, HeadInput, LayoutRows,
-    ModelConfig, NewlineMode, PoolingMode, Uncertainty,
+    Activation, BevAxes, BinCenters, CameraEncoderConfig, CameraPlace, FrameFit, HeadInput, ModelConfig,
+    NewlineMode, PoolingMode, Uncertainty,
 };
-use super::cut3r::{Cut3rConfig, Gravity, InputResize, Precision, RopeDtype};
+use super::cut3r::{Cut3rConfig, Gravity, InputResize, RopeDtype};
 use super::published::canonical_name;
-use super::tokenizer::{ORIENTATION_TOKEN, POSITION_TOKEN};
+use super::tokenizer::{ORIENTATION_TOKEN, POSITION_TOKEN, TextTokenizer};
 use super::weight_files::WeightFiles;
 
 /// Where the value of a choice comes from.
@@ -32,6 +29,8 @@ pub enum Origin {
     Tokenizer,
     /// Made while training; a checkpoint does not hold it.
     Training,
+    /// There is one way so far, whatever a checkpoint says.
+    Fixed,
 }
 
 impl fmt::Display for Origin {
@@ -42,6 +41,7 @@ impl fmt::Display for Origin {
             Self::Weights => "weights",
             Self::Tokenizer => "tokenizer.json",
             Self::Training => "not in a checkpoint",
+            Self::Fixed => "fixed",
         })
     }
 }
@@ -63,25 +63,28 @@ impl fmt::Display for Choice {
     }
 }
 
-/// All choices of a checkpoint folder or GGUF file; no tensor is read.
-///
-/// # Errors
-/// When a file cannot be read.
-pub fn of(path: &Path) -> Result<Vec<Choice>, ModelError> {
-    let (files, config) = open(path)?;
-    let (_, json) = config_json(path, &files)?;
-    let tokenizer = read_tokenizer(path, &files, &config)?;
+/// All choices of a checkpoint, from its weights, its `config.json` (what it means, and as it is
+/// written), and its tokenizer, if that can be used.
+pub(super) fn of(
+    files: &WeightFiles,
+    config: &ModelConfig,
+    json: &Value,
+    tokenizer: Option<&TextTokenizer>,
+) -> Vec<Choice> {
+    let ids = tokenizer.map_or_else(
+        || "unknown".to_owned(),
+        |known| {
+            format!("{POSITION_TOKEN} {}, {ORIENTATION_TOKEN} {}", known.position_id, known.orientation_id)
+        },
+    );
     let facts = Facts {
         f_pos_stored: files.shape("model.f_pos.0.weight").is_some(),
         f_cam_stored: files.shape("model.f_cam.0.weight").is_some(),
-        head_names: head_names(&files),
-        ids: format!(
-            "{POSITION_TOKEN} {}, {ORIENTATION_TOKEN} {}",
-            tokenizer.position_id, tokenizer.orientation_id
-        ),
-        ids_stored: !tokenizer.lacked_situation_tokens,
+        head_names: head_names(files),
+        ids,
+        ids_stored: tokenizer.is_none_or(|known| !known.lacked_situation_tokens),
     };
-    Ok(listed(&config, &json, &facts))
+    listed(config, json, &facts)
 }
 
 /// What other files than `config.json` decide.
@@ -164,8 +167,8 @@ fn map(list: &mut List<'_>, config: &ModelConfig) {
     list.add("uncertainty", uncertainty, &["/heads/uncertainty"], &[]);
     let bound = format!("ln σ² within ± {}", heads.max_log_variance);
     list.add("bound of the uncertainty", bound, &["/heads/max_log_variance"], &[]);
-    let LayoutRows::Patches = heads.layout_rows;
-    list.add("rows that tell the layout", "those of patches", &["/heads/layout_rows"], &[]);
+    // Newlines and camera tokens have no place of their own on the map.
+    list.push("rows that tell the layout", "those of patches".to_owned(), Origin::Fixed);
     let input = match heads.input {
         HeadInput::FinalNorm => "hidden states after the final norm",
         HeadInput::LastLayer => "hidden states before the final norm",
@@ -204,7 +207,8 @@ fn video(list: &mut List<'_>, config: &ModelConfig) {
         NewlineMode::OneToken => "one behind the video",
         NewlineMode::NoToken => "none",
     };
-    list.add("newlines", newline, &["/newline"], &["/mm_newline_position", "/text_config"]);
+    let published = ["/mm_newline_position", "/mm_patch_merge_type", "/text_config"];
+    list.add("newlines", newline, &["/newline"], &published);
     let place = match config.camera_place {
         _ if !config.has_camera_tokens() => "there is none",
         CameraPlace::First => "before the patches of its frame",
@@ -246,8 +250,7 @@ fn layers(list: &mut List<'_>, config: &ModelConfig, facts: &Facts) {
 /// The camera encoder.
 fn cut3r(list: &mut List<'_>, config: &ModelConfig) {
     let names = ["gravity", "input of CUT3R", "precision of CUT3R"];
-    let Cut3rConfig { image_size: side, resize, precision, encoder_rope, gravity, .. } = match &config.camera
-    {
+    let Cut3rConfig { image_size: side, resize, encoder_rope, gravity, .. } = match &config.camera {
         CameraEncoderConfig::Cut3r(cut3r) => cut3r,
         CameraEncoderConfig::Odometry(_) => {
             let values = ["levelled depth of the vision tower", "there is no CUT3R", "there is no CUT3R"];
@@ -274,12 +277,12 @@ fn cut3r(list: &mut List<'_>, config: &ModelConfig) {
     };
     let input = format!("{side} x {side}, from the pixels of the vision tower {resize}");
     list.add(names[1], input, &["/camera/image_size", "/camera/resize"], &[]);
-    let Precision::F32 = precision;
+    // Sixteen bits round poses: it computes in f32 whatever the rest is kept in.
     let rope = match encoder_rope {
         RopeDtype::F32 => "f32",
         RopeDtype::F16 => "f32, positions of its encoder in f16",
     };
-    list.add(names[2], rope, &["/camera/precision", "/camera/encoder_rope"], &[]);
+    list.add(names[2], rope, &["/camera/encoder_rope"], &[]);
 }
 
 /// The prompt.
@@ -369,12 +372,12 @@ mod tests {
                 before.iter().zip(&after).filter(|(old, new)| old != new).map(|(_, new)| new.name).collect();
             assert_eq!(shown, [name]);
         }
-        // What cannot be changed yet, and what other files say.
-        let fixed = ["rows that tell the layout", "names of Loc3R's layers", "ids of the situation tokens"];
+        // What other files say, and what none can change.
+        let elsewhere = ["names of Loc3R's layers", "ids of the situation tokens"];
         let changeable = CHANGES.map(|(name, _)| name);
         for choice in &before {
-            let known = changeable.contains(&choice.name) || fixed.contains(&choice.name);
-            assert!(known || choice.origin == Origin::Training, "{choice}");
+            let known = changeable.contains(&choice.name) || elsewhere.contains(&choice.name);
+            assert!(known || matches!(choice.origin, Origin::Training | Origin::Fixed), "{choice}");
         }
     }
 
@@ -391,6 +394,9 @@ mod tests {
         let published = json!({"model_type": "llava_qwen", "mm_newline_position": "grid"});
         assert_eq!(origin(published.clone(), "newlines"), Origin::Config);
         assert_eq!(origin(published, "pooling"), Origin::Default);
+        // A file that says nothing of the place may still say that there is none.
+        let flat = json!({"model_type": "llava_qwen", "mm_patch_merge_type": "flat"});
+        assert_eq!(origin(flat, "newlines"), Origin::Config);
         let published = json!({"model_type": "llava_qwen", "loc3r": {"heads": {"bin_centers": "half"}}});
         assert_eq!(origin(published.clone(), "heading bins"), Origin::Config);
         assert_eq!(origin(published, "uncertainty"), Origin::Default);

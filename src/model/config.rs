@@ -243,9 +243,6 @@ pub struct HeadsConfig {
     pub activation: Activation,
     /// Which hidden state the heads read (open: after the final norm).
     pub input: HeadInput,
-    /// Which rows tell the layout (open: those of patches).
-    #[serde(default)]
-    pub layout_rows: LayoutRows,
     /// Where the heading bins sit (open: half).
     pub bin_centers: BinCenters,
     /// Axes of the predicted bird's-eye frame (open: right, forward).
@@ -274,16 +271,6 @@ pub enum HeadInput {
     FinalNorm,
     /// Output of its last layer, before the norm.
     LastLayer,
-}
-
-/// Rows of the language model that the layout head reads. There is one kind so far: newlines
-/// and camera tokens have no place of their own on the map.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LayoutRows {
-    /// Those of patches.
-    #[default]
-    Patches,
 }
 
 /// Centres of the 36 heading bins.
@@ -315,7 +302,6 @@ impl HeadsConfig {
             hidden_size: None,
             activation: Activation::Gelu,
             input: HeadInput::FinalNorm,
-            layout_rows: LayoutRows::Patches,
             bin_centers: BinCenters::Half,
             bev_axes: BevAxes::RightForward,
         }

@@ -8,7 +8,10 @@ use std::time::Instant;
 
 use candle_core::{D, DType, Device, Tensor};
 
-use super::camera::{ASSUMED_CAMERA_HEIGHT, CameraEncoder, CameraInput, SampledVideo, estimates, told};
+use super::camera::{
+    ASSUMED_CAMERA_HEIGHT, CameraEncoder, CameraInput, CameraOutput, CameraPass, SampledVideo, estimates,
+    told,
+};
 use super::config::ModelConfig;
 use super::exchange::{Clip, Query, Reply, ReplyStep, VideoStep};
 use super::generation::generate;
@@ -96,9 +99,9 @@ impl Loc3rModel {
         if device.is_cpu() {
             return Self::load_as(folder, DType::F32, device);
         }
-        let [(full, plan), (half, _)] = checkpoint::memory_plans(folder, device)?;
-        let is_short = free_memory(device).is_some_and(|free| plan.total() > free);
-        Self::load_as(folder, if is_short { half } else { full }, device)
+        let plans = checkpoint::memory_plans(folder, device)?;
+        let (dtype, _) = checkpoint::automatic(plans, device, free_memory(device));
+        Self::load_as(folder, dtype, device)
     }
 
     /// Loads a checkpoint folder with weights of type `dtype`.
@@ -304,12 +307,7 @@ impl Loc3rModel {
             frames: sampled,
             sampled: &followed.sampled,
         };
-        let mut steps = told(sampled, observer);
-        let camera = match (pass, &self.camera) {
-            (Some(pass), _) => Some(pass.finish(&mut steps)?.ok_or(ModelError::Cancelled)?),
-            (None, Some(encoder)) => Some(encoder.encode(&input, &mut steps)?.ok_or(ModelError::Cancelled)?),
-            (None, None) => None,
-        };
+        let camera = self.camera_output(pass, &input, observer)?;
         let seen: Vec<u32> = followed.sampled.iter().map(|&at| at as u32).collect();
         let features =
             followed.features.index_select(&Tensor::from_vec(seen, sampled.len(), &self.device)?, 0)?;
@@ -327,6 +325,23 @@ impl Loc3rModel {
             camera,
             strangeness,
         })
+    }
+
+    /// What the camera encoder finds out: at the end of the pass in which it took the frames as they
+    /// came, or from all of them at once; `None` without an encoder.
+    fn camera_output(
+        &self,
+        pass: Option<Box<dyn CameraPass>>,
+        input: &CameraInput<'_>,
+        observer: &mut dyn FnMut(VideoStep<'_>) -> ControlFlow<()>,
+    ) -> Result<Option<CameraOutput>, ModelError> {
+        let mut steps = told(input.frames, observer);
+        let output = match (pass, &self.camera) {
+            (Some(pass), _) => pass.finish(&mut steps)?,
+            (None, Some(encoder)) => encoder.encode(input, &mut steps)?,
+            (None, None) => return Ok(None),
+        };
+        output.map(Some).ok_or(ModelError::Cancelled)
     }
 
     /// Runs the vision tower over the frames that wait for it.

@@ -86,8 +86,8 @@ impl Projector {
     }
 
     /// Arranges the tokens of B videos: per frame the camera token and rows of patches with
-    /// newlines, in the order of `layout`. `pooled`: (B, F, n, h); `camera`: (B, F, h). Gives (B, T, h)
-    /// with T = `layout.len()`.
+    /// newlines, in the order of `layout`. `pooled`: (B, F, n, h); `camera`: (B, F, h). Gives
+    /// (B, T, h) with T = `layout.len()`.
     pub fn arrange(&self, pooled: &Tensor, camera: Option<&Tensor>, layout: &VisualLayout) -> Result<Tensor> {
         let (batch, frames, tokens, width) = pooled.dims4()?;
         let (rows, columns) = (layout.rows, layout.columns);
@@ -97,28 +97,22 @@ impl Projector {
                 camera.is_some()
             );
         }
-        let newlines = |shape: &[usize]| -> Result<Tensor> {
-            let Some(newline) = &self.newline else {
-                candle_core::bail!("this checkpoint has no newline vector")
-            };
-            let mut shape = shape.to_vec();
-            shape.push(width);
-            newline.broadcast_as(shape)?.contiguous()
-        };
         let patches = match layout.newline {
             NewlineMode::Grid => {
                 let grid = pooled.reshape(vec![batch, frames, rows, columns, width])?;
-                let ends = newlines(&[batch, frames, rows, 1])?;
+                let ends = self.newlines(vec![batch, frames, rows, 1, width])?;
                 Tensor::cat(&[grid, ends], 3)?.reshape((batch, frames, rows * (columns + 1), width))?
             }
-            NewlineMode::Frame => Tensor::cat(&[pooled.clone(), newlines(&[batch, frames, 1])?], 2)?,
+            NewlineMode::Frame => {
+                Tensor::cat(&[pooled.clone(), self.newlines(vec![batch, frames, 1, width])?], 2)?
+            }
             NewlineMode::OneToken | NewlineMode::NoToken => pooled.clone(),
         };
         let mut parts = Vec::new();
         if let Some(camera) = camera {
             parts.push(camera.unsqueeze(2)?);
             if layout.camera_newline {
-                parts.push(newlines(&[batch, frames, 1])?);
+                parts.push(self.newlines(vec![batch, frames, 1, width])?);
             }
         }
         match layout.camera_place {
@@ -127,16 +121,22 @@ impl Projector {
         }
         let video = Tensor::cat(&parts, 2)?.reshape((batch, frames * layout.frame_len(), width))?;
         match layout.newline {
-            NewlineMode::OneToken => Tensor::cat(&[video, newlines(&[batch, 1])?], 1),
+            NewlineMode::OneToken => Tensor::cat(&[video, self.newlines(vec![batch, 1, width])?], 1),
             _ => Ok(video),
+        }
+    }
+
+    /// The newline vector repeated to `shape`, whose last axis is h.
+    fn newlines(&self, shape: Vec<usize>) -> Result<Tensor> {
+        match &self.newline {
+            Some(newline) => newline.broadcast_as(shape)?.contiguous(),
+            None => candle_core::bail!("this checkpoint has no newline vector"),
         }
     }
 }
 
-/// Numbers of the largest pooling matrix; the published model has 143 thousand.
-const LARGEST_POOLING: usize = 1 << 28;
-
-/// The linear kinds of pooling as one constant matrix (n, N).
+/// The linear kinds of pooling as one constant matrix (n, N), which [`ModelConfig::validate`]
+/// keeps small.
 fn pooling_matrix(
     pooling: PoolingConfig,
     grid: usize,
@@ -149,11 +149,6 @@ fn pooling_matrix(
         PoolingMode::Bilinear => bilinear_matrix(grid, side),
         PoolingMode::Average => average_matrix(grid, side, pooling.stride),
     };
-    if (side * side).saturating_mul(grid * grid) > LARGEST_POOLING {
-        candle_core::bail!(
-            "config.json asks for {grid} x {grid} patches of a frame, more than can be pooled; check vision.image_size and vision.patch_size"
-        );
-    }
     let mut matrix = Vec::with_capacity(side * side * grid * grid);
     for row in &axis {
         for column in &axis {
@@ -207,6 +202,7 @@ mod tests {
             assert!((row[low + 1] - upper).abs() < 1e-4 && (row[low] - (1.0 - upper)).abs() < 1e-4);
         }
     }
+
     #[test]
     fn every_token_stands_where_the_layout_says() {
         let device = &Device::Cpu;

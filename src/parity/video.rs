@@ -45,6 +45,7 @@ pub(super) fn run(fixture: &mut Fixture) -> Result<(), ParityError> {
             newline,
             ..ModelConfig::tiny()
         };
+        config.validate().map_err(|reason| fixture.wrong(reason))?;
         let projector = Projector::new(&config, &model)?;
         let projected = projector.project(&features)?;
         let pooled = projector.pool(&projected)?;

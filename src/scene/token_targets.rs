@@ -104,18 +104,23 @@ impl TargetRule {
                         axes.iter_mut().zip(point.to_array()).for_each(|(axis, value)| axis.push(value));
                     }
                 }
-                let enough = pixels > 0 && axes[0].len() as f32 >= self.least_usable_share * pixels as f32;
-                let [x, y, z] = axes.each_mut().map(|axis| match self.statistic {
-                    TargetStatistic::Median => median(axis),
-                    TargetStatistic::Mean => mean(axis),
-                });
-                points.push(match (enough, x, y, z) {
-                    (true, Some(x), Some(y), Some(z)) => Some(Vec3::new(x, y, z)),
-                    _ => None,
-                });
+                points.push(self.point(&mut axes, pixels));
             }
         }
         points
+    }
+
+    /// The point of a cell of so many pixels from the coordinates of its usable ones, by axis.
+    fn point(&self, axes: &mut [Vec<f32>; 3], pixels: usize) -> Option<Vec3> {
+        let enough = pixels > 0 && axes[0].len() as f32 >= self.least_usable_share * pixels as f32;
+        let [x, y, z] = axes.each_mut().map(|axis| match self.statistic {
+            TargetStatistic::Median => median(axis),
+            TargetStatistic::Mean => mean(axis),
+        });
+        match (enough, x, y, z) {
+            (true, Some(x), Some(y), Some(z)) => Some(Vec3::new(x, y, z)),
+            _ => None,
+        }
     }
 }
 

@@ -6,9 +6,9 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 
-use super::kept_videos::{KnownVideo, Shelf, room};
+use super::kept_videos::{HeldBytes, KnownVideo, Shelf, room};
 use super::{Compute, ModelInfo, ModelSight, Precision, SessionError};
 use crate::geometry::ImageSize;
 use crate::model::feature_cache::{self, CacheKey};
@@ -90,13 +90,15 @@ pub(super) trait Engine {
 pub(super) type Loader =
     dyn Fn(&Path, Compute) -> Result<(Box<dyn Engine>, ModelInfo), SessionError> + Send + Sync;
 
-/// Loads a checkpoint folder onto a device. What it sees of videos is kept in `cache`.
+/// Loads a checkpoint folder onto a device. What it sees of videos is kept in `cache`, and in
+/// memory, where `held` tells of it; nothing is without a cache.
 pub(super) fn load(
     folder: &Path,
     compute: Compute,
     cache: Option<FeatureCache>,
+    held: HeldBytes,
 ) -> Result<(Box<dyn Engine>, ModelInfo), SessionError> {
-    let (network, info) = Network::load(folder, compute, cache)?;
+    let (network, info) = Network::load(folder, compute, cache, held)?;
     Ok((Box::new(network), info))
 }
 
@@ -118,6 +120,35 @@ fn model_card(folder: &Path, training: &[TrainingRun]) -> String {
     card.chars().take(LONGEST).collect()
 }
 
+/// The model of a checkpoint folder on `device`, with the numbers that were asked for.
+fn load_model(folder: &Path, precision: Precision, device: &Device) -> Result<Loc3rModel, ModelError> {
+    match precision {
+        Precision::Auto => Loc3rModel::load(folder, device),
+        Precision::F32 => Loc3rModel::load_as(folder, DType::F32, device),
+        Precision::F16 => Loc3rModel::load_as(folder, DType::F16, device),
+        Precision::Bf16 => Loc3rModel::load_as(folder, DType::BF16, device),
+    }
+}
+
+/// What people are told of a model that was loaded from `folder`.
+fn info_of(model: &Loc3rModel, folder: &Path, device_name: &str) -> ModelInfo {
+    let config = model.config();
+    let device = match model.dtype() {
+        DType::F32 => device_name.to_owned(),
+        smaller => format!("{device_name}, {}", smaller.as_str()),
+    };
+    ModelInfo {
+        name: config.name.clone(),
+        folder: folder.to_owned(),
+        device,
+        parameters: model.parameters(),
+        frames: config.num_frames,
+        image_size: config.vision.image_size as u32,
+        notice: config.notice.clone(),
+        card: model_card(folder, &config.training),
+    }
+}
+
 struct Network {
     model: Loc3rModel,
     folder: PathBuf,
@@ -127,14 +158,16 @@ struct Network {
     open: Option<OpenVideo>,
     /// Videos that were open before.
     shelf: Shelf<Rc<KnownVideo>>,
-    /// What was seen of videos, on disk.
+    /// What these and the open one take, for others to read.
+    held: HeldBytes,
+    /// What was seen of videos, on disk. Without it nothing is kept in memory either.
     cache: Option<FeatureCache>,
     /// Of the weights, for the cache; made when the first video is opened.
     fingerprint: Option<String>,
 }
 
 struct OpenVideo {
-    /// `None` where the frames cannot be told from others.
+    /// `None` where nothing is to be kept, or the frames cannot be told from others.
     key: Option<CacheKey>,
     video: Rc<KnownVideo>,
 }
@@ -170,33 +203,15 @@ impl Network {
         folder: &Path,
         compute: Compute,
         cache: Option<FeatureCache>,
+        held: HeldBytes,
     ) -> Result<(Self, ModelInfo), SessionError> {
         let (device, device_name) = device::choose(compute.device)?;
-        let model = match compute.precision {
-            Precision::Auto => Loc3rModel::load(folder, &device),
-            Precision::F32 => Loc3rModel::load_as(folder, DType::F32, &device),
-            Precision::F16 => Loc3rModel::load_as(folder, DType::F16, &device),
-            Precision::Bf16 => Loc3rModel::load_as(folder, DType::BF16, &device),
-        }?;
-        let device_name = match model.dtype() {
-            DType::F32 => device_name,
-            smaller => format!("{device_name}, {}", smaller.as_str()),
-        };
-        let config = model.config();
-        let frames = NonZeroU32::new(config.num_frames).ok_or_else(|| ModelError::Config {
+        let model = load_model(folder, compute.precision, &device)?;
+        let frames = NonZeroU32::new(model.config().num_frames).ok_or_else(|| ModelError::Config {
             path: folder.join(crate::model::checkpoint::CONFIG_FILE),
             reason: "`num_frames` is 0, it must be at least 1".to_owned(),
         })?;
-        let info = ModelInfo {
-            name: config.name.clone(),
-            folder: folder.to_owned(),
-            device: device_name,
-            parameters: model.parameters(),
-            frames: frames.get(),
-            image_size: config.vision.image_size as u32,
-            notice: config.notice.clone(),
-            card: model_card(folder, &config.training),
-        };
+        let info = info_of(&model, folder, &device_name);
         let network = Self {
             model,
             folder: folder.to_owned(),
@@ -205,15 +220,18 @@ impl Network {
             last_look: LastLook::default(),
             open: None,
             shelf: Shelf::default(),
+            held,
             cache,
             fingerprint: None,
         };
+        network.tell_held();
         Ok((network, info))
     }
 
-    /// What tells these frames, looked at in this way, from all others; `None`, with a warning,
-    /// when they cannot be read.
+    /// What tells these frames, looked at in this way, from all others; `None` without a cache,
+    /// and, with a warning, when they cannot be read.
     fn key(&mut self, look: &Look<'_>) -> Option<CacheKey> {
+        self.cache.as_ref()?;
         let (dtype, device) = (self.model.dtype(), self.model.device().location());
         let manner = format!("{dtype:?} {device:?} {:?} {:?}", look.sampled, look.wanted);
         let made =
@@ -224,12 +242,8 @@ impl Network {
         .ok()
     }
 
-    /// What tells the weights from others on disk. What is in memory goes with its model, and
-    /// needs nothing of the kind.
+    /// What tells the weights from others on disk.
     fn fingerprint(&mut self) -> std::io::Result<String> {
-        if self.cache.is_none() {
-            return Ok(String::new());
-        }
         if let Some(known) = &self.fingerprint {
             return Ok(known.clone());
         }
@@ -261,6 +275,13 @@ impl Network {
             let needs = MemoryPlan::new(config, &weights, dtype, Hardware::of(device));
             self.shelf.trim(room(free_memory(device), held, needs.total()));
         }
+        self.tell_held();
+    }
+
+    /// Says what goes with the model beside its weights.
+    fn tell_held(&self) {
+        let open = self.open.as_ref().map_or(0, |open| open.video.bytes());
+        self.held.set(self.shelf.bytes() + open);
     }
 
     fn sight_of(&self, frames: Vec<FrameIndex>, rgb: Vec<u8>) -> ModelSight {
@@ -365,8 +386,8 @@ impl Engine for Network {
     fn set_aside(&mut self) {
         if let Some(OpenVideo { key: Some(key), video }) = self.open.take() {
             self.shelf.put(key, video.bytes(), video);
-            self.make_room();
         }
+        self.make_room();
     }
 
     fn encode(&mut self, look: &Look<'_>, observe: VideoObserver<'_>) -> Result<Encoded, SessionError> {
@@ -390,6 +411,7 @@ impl Engine for Network {
             self.shelf.remove(key);
         }
         self.open = Some(OpenVideo { key, video });
+        self.tell_held();
         Ok(Encoded { layout, reused_tokens })
     }
 
@@ -400,6 +422,7 @@ impl Engine for Network {
 
     fn close_video(&mut self) {
         self.open = None;
+        self.tell_held();
     }
 }
 
@@ -446,9 +469,15 @@ mod tests {
         assert_eq!(card(&[run]), format!("{record}\n# Card\n"));
     }
 
-    fn network(folder: &Path, precision: Precision, cache: Option<FeatureCache>) -> Network {
+    fn network_with(folder: &Path, precision: Precision, cache: Option<FeatureCache>) -> Network {
         let compute = Compute { device: ComputeDevice::Cpu, precision };
-        Network::load(&folder.join("model"), compute, cache).unwrap().0
+        Network::load(&folder.join("model"), compute, cache, HeldBytes::default()).unwrap().0
+    }
+
+    /// One that keeps what it sees, as the app does.
+    fn network(folder: &Path, precision: Precision) -> Network {
+        let cache = FeatureCache { folder: folder.join("seen"), limit: 1 << 30 };
+        network_with(folder, precision, Some(cache))
     }
 
     /// Opens the `sampled` frames of a clip as the model thread does; gives the layout, the
@@ -478,7 +507,7 @@ mod tests {
     fn a_video_opened_again_comes_back_with_its_keys_and_values() {
         let folder = workshop();
         let clip = |name: &str| folder.path().join(name);
-        let mut network = network(folder.path(), Precision::Auto, None);
+        let mut network = network(folder.path(), Precision::Auto);
         let (first, reused, tokens) = open(&mut network, &clip("a"), SAMPLED);
         assert_eq!(reused, 0);
         assert_eq!(open(&mut network, &clip("b"), SAMPLED).1, 0);
@@ -493,14 +522,14 @@ mod tests {
     fn other_frames_other_pictures_and_other_numbers_are_read() {
         let folder = workshop();
         let clip = folder.path().join("a");
-        let mut full = network(folder.path(), Precision::F32, None);
+        let mut full = network(folder.path(), Precision::F32);
         open(&mut full, &clip, SAMPLED);
         assert_eq!(open(&mut full, &clip, [0, 2, 3, 5]).1, 0);
         assert!(open(&mut full, &clip, SAMPLED).1 > 0);
         image::RgbImage::new(8, 8).save(clip.join("3.png")).unwrap();
         assert_eq!(open(&mut full, &clip, SAMPLED).1, 0);
         // A model that is loaded has read nothing, whatever one before it has.
-        let mut half = network(folder.path(), Precision::Bf16, None);
+        let mut half = network(folder.path(), Precision::Bf16);
         assert_eq!(open(&mut half, &clip, SAMPLED).1, 0);
         assert!(half.last_look.found.is_none() && half.shelf.bytes() == 0);
     }
@@ -509,7 +538,7 @@ mod tests {
     fn what_has_no_room_is_let_go_and_the_open_video_never() {
         let folder = workshop();
         let clip = |name: &str| folder.path().join(name);
-        let mut network = network(folder.path(), Precision::Auto, None);
+        let mut network = network(folder.path(), Precision::Auto);
         open(&mut network, &clip("a"), SAMPLED);
         open(&mut network, &clip("b"), SAMPLED);
         let held = network.shelf.bytes();
@@ -523,13 +552,48 @@ mod tests {
     #[test]
     fn what_is_on_disk_is_read_by_the_language_model_again() {
         let folder = workshop();
-        let cache = FeatureCache { folder: folder.path().join("seen"), limit: 1 << 30 };
         let clip = folder.path().join("a");
-        let mut before = network(folder.path(), Precision::Auto, Some(cache.clone()));
+        let mut before = network(folder.path(), Precision::Auto);
         let (layout, ..) = open(&mut before, &clip, SAMPLED);
-        let mut network = network(folder.path(), Precision::Auto, Some(cache));
+        let mut network = network(folder.path(), Precision::Auto);
         let (again, reused, tokens) = open(&mut network, &clip, SAMPLED);
         assert_eq!((again, reused), (layout, 0));
         assert_eq!(open(&mut network, &clip, SAMPLED).1, tokens);
+    }
+
+    #[test]
+    fn without_a_cache_every_opening_reads_the_video_anew() {
+        let folder = workshop();
+        let clip = |name: &str| folder.path().join(name);
+        let mut network = network_with(folder.path(), Precision::Auto, None);
+        let (first, _, tokens) = open(&mut network, &clip("a"), SAMPLED);
+        assert_eq!(open(&mut network, &clip("a"), SAMPLED), (first, 0, tokens));
+        open(&mut network, &clip("b"), SAMPLED);
+        assert_eq!(open(&mut network, &clip("a"), SAMPLED).1, 0);
+        assert_eq!(network.shelf.bytes(), 0);
+    }
+
+    #[test]
+    fn what_videos_take_is_told_until_they_go() {
+        let folder = workshop();
+        let clip = |name: &str| folder.path().join(name);
+        let mut network = network(folder.path(), Precision::Auto);
+        let held = network.held.clone();
+        assert_eq!(held.get(), 0);
+        open(&mut network, &clip("a"), SAMPLED);
+        let one = held.get();
+        assert_eq!(one, network.open.as_ref().unwrap().video.bytes());
+        open(&mut network, &clip("b"), SAMPLED);
+        assert_eq!(held.get(), 2 * one);
+        // Back from the shelf it is counted once.
+        open(&mut network, &clip("a"), SAMPLED);
+        assert_eq!(held.get(), 2 * one);
+        network.close_video();
+        assert_eq!(held.get(), one);
+        drop(network);
+        // Another model in its place holds none.
+        let compute = Compute { device: ComputeDevice::Cpu, precision: Precision::Auto };
+        let other = Network::load(&folder.path().join("model"), compute, None, held.clone()).unwrap();
+        assert_eq!((held.get(), other.0.shelf.bytes()), (0, 0));
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crossbeam::channel::{RecvTimeoutError, TryRecvError};
 
 use super::engine::{self, Loader};
+use super::kept_videos::HeldBytes;
 use super::model_worker::{CancelledThrough, Numbered, serve};
 use super::{RequestId, SessionError, SessionEvent, SessionRequest};
 use crate::model::FeatureCache;
@@ -21,6 +22,7 @@ const EVENT_BOUND: usize = 256;
 pub struct Session {
     worker: Worker<Numbered, SessionEvent>,
     loader: Arc<Loader>,
+    held: HeldBytes,
     cancelled: Arc<CancelledThrough>,
     newest: RequestId,
     alive: bool,
@@ -39,12 +41,21 @@ impl std::fmt::Debug for Session {
 
 impl Session {
     /// Starts the model thread, with nothing loaded. What models see of videos is kept in
-    /// `cache`, if there is one.
+    /// `cache` and, as far as there is room, in memory; without a cache every video is read anew.
     ///
     /// # Errors
     /// [`SessionError::Thread`] when the operating system refuses a thread.
     pub fn start(cache: Option<FeatureCache>) -> Result<Self, SessionError> {
-        Self::start_with(Arc::new(move |folder: &Path, compute| engine::load(folder, compute, cache.clone())))
+        let held = HeldBytes::default();
+        let told = held.clone();
+        let loader = move |folder: &Path, compute| engine::load(folder, compute, cache.clone(), told.clone());
+        Ok(Self { held, ..Self::start_with(Arc::new(loader))? })
+    }
+
+    /// Bytes of the videos that the model in use holds, which it gives back when it goes. Without
+    /// a model the number means nothing.
+    pub fn held_by_videos(&self) -> u64 {
+        self.held.get()
     }
 
     pub(super) fn start_with(loader: Arc<Loader>) -> Result<Self, SessionError> {
@@ -53,6 +64,7 @@ impl Session {
         Ok(Self {
             worker,
             loader,
+            held: HeldBytes::default(),
             cancelled,
             newest: RequestId::default(),
             alive: true,

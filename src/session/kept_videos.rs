@@ -2,6 +2,9 @@
 //! kept, as far as the memory of the device allows, so that nothing is computed when one of
 //! them is opened again.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::model::VideoEncoding;
 use crate::model::feature_cache::CacheKey;
 use crate::video::FrameIndex;
@@ -26,6 +29,22 @@ impl KnownVideo {
         let VideoEncoding { points, layout, sight_rgb, .. } = &self.encoding;
         let shown = size_of_val(points.points.as_slice()) + size_of_val(layout.tokens.as_slice());
         (self.encoding.bytes() + shown + sight_rgb.len()) as u64
+    }
+}
+
+/// Bytes of all videos that the model in use holds, which go with it; clones tell the same.
+#[derive(Debug, Clone, Default)]
+pub(super) struct HeldBytes(Arc<AtomicU64>);
+
+impl HeldBytes {
+    /// How many there are now.
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Tells of so many.
+    pub(super) fn set(&self, bytes: u64) {
+        self.0.store(bytes, Ordering::Relaxed);
     }
 }
 

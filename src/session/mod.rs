@@ -4,9 +4,10 @@
 //! [`Session`] owns the model thread `loc3r-model`. A front sends
 //! [`SessionRequest`]s and feeds every [`SessionEvent`] to
 //! [`SessionState::apply`], a [`SessionLog`] and the recorder. Tensors stay on the
-//! thread, with keys and values of the videos that were open last. One request runs at a time, in order of arrival; [`Session::cancel`]
-//! voids everything sent so far. A panic or exhausted memory ends the thread with
-//! [`SessionEvent::Crashed`], and [`Session::restart`] brings it back.
+//! thread, with keys and values of the videos that were open last. One request runs at
+//! a time, in order of arrival; [`Session::cancel`] voids everything sent so far. A panic
+//! or exhausted memory ends the thread with [`SessionEvent::Crashed`], and
+//! [`Session::restart`] brings it back.
 
 mod engine;
 mod event;
@@ -23,7 +24,7 @@ use std::path::PathBuf;
 pub use event::{AnswerDone, ModelInfo, ModelSight, SessionEvent, Stage, Timing, TokenCounts};
 pub use handle::Session;
 pub use log::{LogError, LoggedEvent, Replay, SessionLog};
-pub use model_list::{ModelChoice, ModelList};
+pub use model_list::{ModelChoice, ModelInUse, ModelList};
 pub use request::{Compute, MAX_CHOICES, MAX_TEXT_CHARS, Precision, RequestId, SessionRequest};
 pub use state::{Activity, AskedQuestion, SessionState, Severity, StatusMessage};
 

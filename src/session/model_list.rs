@@ -1,6 +1,6 @@
 //! The models that can be loaded, for a list to choose from.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A model that can be loaded.
@@ -16,12 +16,22 @@ pub struct ModelChoice {
     pub fits: bool,
 }
 
+/// The model in use, which makes room for another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelInUse {
+    /// What [`SessionRequest::LoadModel`](super::SessionRequest::LoadModel) took.
+    pub path: PathBuf,
+    /// Bytes of the videos that it holds; see
+    /// [`Session::held_by_videos`](super::Session::held_by_videos).
+    pub video_bytes: u64,
+}
+
 type Made = Result<Vec<ModelChoice>, String>;
 
 /// Makes the list of models anew: they are fetched, and memory is taken and given back, while
 /// a program runs.
 #[derive(Clone)]
-pub struct ModelList(Arc<dyn Fn(Option<&Path>) -> Made + Send + Sync>);
+pub struct ModelList(Arc<dyn Fn(Option<&ModelInUse>) -> Made + Send + Sync>);
 
 impl std::fmt::Debug for ModelList {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -30,8 +40,8 @@ impl std::fmt::Debug for ModelList {
 }
 
 impl ModelList {
-    /// A list that `make` makes, given the path of the model in use.
-    pub fn new(make: impl Fn(Option<&Path>) -> Made + Send + Sync + 'static) -> Self {
+    /// A list that `make` makes, given the model in use.
+    pub fn new(make: impl Fn(Option<&ModelInUse>) -> Made + Send + Sync + 'static) -> Self {
         Self(Arc::new(make))
     }
 
@@ -40,7 +50,7 @@ impl ModelList {
     ///
     /// # Errors
     /// A sentence for people when the models cannot be listed.
-    pub fn make(&self, in_use: Option<&Path>) -> Made {
+    pub fn make(&self, in_use: Option<&ModelInUse>) -> Made {
         (self.0)(in_use)
     }
 }

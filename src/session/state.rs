@@ -265,7 +265,7 @@ impl SessionState {
     }
 
     /// Drops what is incomplete. A question that ends badly does not touch the scene.
-    fn give_up_so_far(&mut self) {
+    pub(crate) fn give_up_so_far(&mut self) {
         let SoFar { cameras, layout } = std::mem::take(&mut self.so_far);
         if !cameras.is_empty() || layout.is_some() {
             self.scene_revision += 1;

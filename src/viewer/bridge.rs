@@ -22,9 +22,11 @@ pub(super) struct Conversation(pub SessionState);
 
 impl Conversation {
     /// Takes down what belongs to another clip than `clip`, so that it is never shown
-    /// beside it.
+    /// beside it. What is not complete goes in any case: it may be of a clip that is not open
+    /// yet, and it comes again.
     pub(crate) fn leave(&mut self, clip: &Path) {
         let state = &mut self.0;
+        state.give_up_so_far();
         if state.video.as_ref().is_some_and(|video| video.path != clip) {
             *state = SessionState {
                 model: state.model.take(),
@@ -134,6 +136,11 @@ impl ModelLink {
         if let Some(session) = &self.session {
             session.cancel();
         }
+    }
+
+    /// Bytes of the videos that the model in use holds.
+    pub(crate) fn held_by_videos(&self) -> u64 {
+        self.session.as_ref().map_or(0, Session::held_by_videos)
     }
 
     /// Starts the model thread again.
@@ -345,7 +352,24 @@ fn steer_player(clock: Res<PlaybackClock>, mut link: ResMut<VideoLink>, pace: Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::geometry::{CameraPose, ImageSize, Intrinsics};
+    use crate::scene::CameraEstimate;
     use crate::session::ComputeDevice;
+
+    #[test]
+    fn the_path_of_a_clip_that_is_not_open_yet_goes_when_another_is_chosen() {
+        let intrinsics = Intrinsics::from_horizontal_fov(ImageSize::new(4, 3), 1.0);
+        let camera = CameraEstimate { frame: FrameIndex(0), pose: CameraPose::IDENTITY, intrinsics };
+        let mut conversation = Conversation::default();
+        let request = RequestId(1);
+        conversation.0.apply(SessionEvent::Started { request, question: None });
+        conversation.0.apply(SessionEvent::CamerasSoFar { request, cameras: vec![camera] });
+        let before = conversation.0.scene_revision;
+        assert!(conversation.0.video.is_none() && conversation.0.shown_cameras().len() == 1);
+        conversation.leave(Path::new("another.mp4"));
+        assert!(conversation.0.shown_cameras().is_empty());
+        assert!(conversation.0.scene_revision > before);
+    }
 
     #[test]
     fn a_clip_is_not_asked_for_when_its_model_does_not_load() {

@@ -23,7 +23,7 @@ use glam::Vec3;
 
 use crate::geometry::{AnchorFrame, CameraPose, Orientation};
 use crate::qa::{Question, QuestionKind, Situation, describe};
-use crate::session::SessionRequest;
+use crate::session::{ModelInUse, SessionRequest};
 use crate::train::RunDir;
 
 /// Smallest and largest size of the interface.
@@ -111,8 +111,9 @@ impl Desk<'_, '_> {
             | ViewerAction::ShowStage(_) => self.look_at_run(action),
             ViewerAction::CopyAnswer => self.copy_answer(),
             ViewerAction::ListModels => {
-                let in_use = self.conversation.0.model.as_ref().map(|model| model.folder.clone());
-                self.menu.list(in_use);
+                let video_bytes = self.model.held_by_videos();
+                let model = self.conversation.0.model.as_ref();
+                self.menu.list(model.map(|model| ModelInUse { path: model.folder.clone(), video_bytes }));
             }
             ViewerAction::LoadModel(folder) => self.model.load_model(folder),
             ViewerAction::UnloadModel => self.model.unload_model(),

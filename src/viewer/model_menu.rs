@@ -1,15 +1,13 @@
 //! The models to choose from: the list is made on a task, looked at once per frame, whenever
 //! somebody wants to choose.
 
-use std::path::PathBuf;
-
 use bevy::prelude::{Res, ResMut, Resource};
 use bevy::tasks::futures::check_ready;
 use bevy::tasks::{IoTaskPool, Task};
 
 use super::window::Pace;
 use super::workbench::Workbench;
-use crate::session::{ModelChoice, ModelList};
+use crate::session::{ModelChoice, ModelInUse, ModelList};
 
 /// The list while it is made.
 #[derive(Debug, Resource)]
@@ -25,10 +23,10 @@ impl ModelMenu {
     }
 
     /// Begins to list what can take the place of `in_use`; nothing happens while that goes on.
-    pub(crate) fn list(&mut self, in_use: Option<PathBuf>) {
+    pub(crate) fn list(&mut self, in_use: Option<ModelInUse>) {
         if self.task.is_none() {
             let models = self.models.clone();
-            self.task = Some(IoTaskPool::get().spawn(async move { models.make(in_use.as_deref()) }));
+            self.task = Some(IoTaskPool::get().spawn(async move { models.make(in_use.as_ref()) }));
         }
     }
 }

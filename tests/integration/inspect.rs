@@ -181,6 +181,33 @@ fn a_checkpoint_that_does_not_fit_together_is_told_tensor_by_tensor() {
 }
 
 #[test]
+fn a_checkpoint_without_a_usable_tokenizer_tells_the_rest() {
+    let workshop = Workshop::new();
+    let tokenizer = workshop.path("model").join("tokenizer.json");
+    let ids = "ids of the situation tokens";
+    let told = workshop.run(&["inspect", "model"]).success();
+    assert!(told.contains(&format!("choice      {ids}: <Pos> ")), "{told}");
+    let spoil: [fn(&Path); 2] =
+        [|file| std::fs::write(file, "[]").unwrap(), |file| std::fs::remove_file(file).unwrap()];
+    for spoil in spoil {
+        spoil(&tokenizer);
+        let run = workshop.run(&["inspect", "model"]);
+        assert!(run.failure().contains("tokenizer.json"), "{}", run.stderr());
+        let unknown = format!("choice      {ids}: unknown (tokenizer.json)");
+        for part in ["model       tiny", "memory      as f32: ", "tensors     ", &unknown] {
+            assert!(run.stdout().contains(part), "{part} is missing in\n{}", run.stdout());
+        }
+        let run = workshop.run(&["inspect", "model", "--json"]);
+        run.failure();
+        let facts: Value = serde_json::from_str(&run.stdout()).unwrap();
+        assert!(facts["problem"].as_str().unwrap().contains("tokenizer.json"), "{facts}");
+        let choices = facts["choices"].as_array().unwrap();
+        let told = choices.iter().find(|choice| choice["name"] == ids).unwrap();
+        assert_eq!((told["value"].as_str(), told["origin"].as_str()), (Some("unknown"), Some("tokenizer")));
+    }
+}
+
+#[test]
 fn the_bundled_model_tells_what_it_knows_of_itself() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/models/loc3r-mini");
     let told = Workshop::new().run(&["inspect", folder.to_str().unwrap()]).success();

@@ -29,3 +29,4 @@ mod synth;
 mod train;
 #[cfg(feature = "ffmpeg")]
 mod video;
+mod watched;

@@ -476,8 +476,8 @@ fn choices_of_a_published_folder_say_where_they_come_from() {
     let folder = tempfile::tempdir().unwrap();
     write_transformers(folder.path(), true, "");
     let shown = || {
-        let choices = loc3r::model::choices::of(folder.path()).unwrap();
-        choices.iter().map(ToString::to_string).collect::<Vec<_>>()
+        let told = checkpoint::examine(folder.path(), &DEVICE).unwrap();
+        told.choices.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     let has =
         |lines: &[String], line: &str| assert!(lines.iter().any(|found| found == line), "{line}: {lines:#?}");

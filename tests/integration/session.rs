@@ -150,7 +150,10 @@ fn told_of(session: &mut Session, clip: &Path) -> (Vec<SessionEvent>, SessionSta
 fn a_clip_opened_again_is_told_at_once_from_what_was_kept() {
     let folder = tempfile::tempdir().unwrap();
     let (a, b) = (folder.path().join("clip"), folder.path().join("other"));
-    let (mut session, told) = opened(folder.path());
+    write_tiny(&folder.path().join("model"), |_| {});
+    write_clip(&a);
+    let cache = FeatureCache { folder: folder.path().join("cache"), limit: 1 << 30 };
+    let (mut session, told) = opened_with(folder.path(), Some(cache));
     let last = session.request(question("What is on my left?")).unwrap();
     let first = state_after(&[told, events_until(&mut session, last)].concat());
     assert!(first.reused_tokens == 0 && first.encoded_frames > 0);

@@ -26,15 +26,6 @@ pub enum InputResize {
     BilinearCorners,
 }
 
-/// What the whole network computes in. There is one way so far: sixteen bits round poses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// 32 bits, whatever the rest of the model is kept in.
-    #[default]
-    F32,
-}
-
 /// Which way is up, where no poses are given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -105,9 +96,6 @@ pub struct Cut3rConfig {
     /// How that input is made (open: bilinear).
     #[serde(default)]
     pub resize: InputResize,
-    /// What the network computes in (open: f32).
-    #[serde(default)]
-    pub precision: Precision,
     /// Which way is up (open: the mean of the cameras).
     #[serde(default)]
     pub gravity: Gravity,
@@ -172,7 +160,6 @@ impl Cut3rConfig {
             })),
             image_size: 432,
             resize: InputResize::Bilinear,
-            precision: Precision::F32,
             gravity: Gravity::MeanCameraUp,
         }
     }

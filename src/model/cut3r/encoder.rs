@@ -310,6 +310,7 @@ mod tests {
         assert_eq!(output.points[100].frame, FrameIndex(7));
         assert!(output.points[100].position.distance(Vec3::new(1.0, 3.0, -1.4)) < 1e-4);
     }
+
     #[test]
     fn up_is_what_the_configuration_says() {
         // The second camera is rolled by 40° about its viewing direction.

@@ -21,7 +21,7 @@ use candle_nn::{Conv2d, Conv2dConfig, Module as _, VarBuilder};
 
 use super::layers::{LayerNorm, Linear, linear};
 use blocks::{Block, DecoderBlock, Rope2d, RopePrecision};
-pub use config::{Cut3rConfig, DptConfig, Gravity, HeadKind, InputResize, Precision, RopeDtype};
+pub use config::{Cut3rConfig, DptConfig, Gravity, HeadKind, InputResize, RopeDtype};
 pub use encoder::build;
 pub(super) use encoder::working_numbers;
 use heads::Heads;
