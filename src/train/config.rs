@@ -104,6 +104,9 @@ pub struct DataConfig {
     /// Share of situations and situated questions that are worded as people word them.
     #[serde(default = "everyday")]
     pub everyday: f64,
+    /// Share of situations about what a walk shows once and briefly, or early only.
+    #[serde(default)]
+    pub fleeting: f64,
     /// How the true places of vision tokens come from depths.
     #[serde(default)]
     pub targets: TargetRule,
@@ -403,6 +406,7 @@ impl TrainConfig {
             ((0.0..=1.0).contains(&self.data.symmetric), "data.symmetric must be a share, 0 to 1"),
             ((0.0..=1.0).contains(&self.data.small), "data.small must be a share, 0 to 1"),
             ((0.0..=1.0).contains(&self.data.everyday), "data.everyday must be a share, 0 to 1"),
+            ((0.0..=1.0).contains(&self.data.fleeting), "data.fleeting must be a share, 0 to 1"),
             (rising(self.joint.seconds), "joint.seconds must rise from more than 1"),
             (
                 self.tower.clips > 0 && self.camera.clips > 0 && self.joint.clips > 0,
@@ -429,10 +433,7 @@ impl TrainConfig {
                 "joint.frozen_layers must leave a layer of the language model to learn",
             ),
             ((0.0..=1.0).contains(&self.warmup), "warmup must be a share, 0 to 1"),
-            (
-                self.joint.weights.heading_sigma_bins > 0.0,
-                "joint.weights.heading_sigma_bins must be above 0",
-            ),
+            (self.joint.weights.heading_sigma_bins > 0.0, "joint.weights.heading_sigma_bins must be above 0"),
             (self.joint.writing_rate > 0.0, "joint.writing_rate must be above 0"),
             (self.micro_batches > 0, "micro_batches must be at least 1"),
             (self.joint.situations > 0, "joint.situations must be at least 1"),
@@ -519,6 +520,7 @@ mod tests {
             ("joint.weights.heading_sigma_bins=0.0", "heading_sigma_bins"),
             ("data.small=2.0", "data.small"),
             ("data.everyday=-1.0", "data.everyday"),
+            ("data.fleeting=1.5", "data.fleeting"),
         ] {
             assert!(set(text).unwrap_err().to_string().contains(field), "{text}");
         }
