@@ -42,7 +42,7 @@ pub use generate::generate_scene;
 pub use material::{Material, Texture};
 pub use palette::{COLORS, color_index, color_linear};
 pub use phrasing::{category_called, front, named_alone};
-pub use questions::{QuestionOptions, QuestionScene, generate_questions, questions_about};
+pub use questions::{QuestionOptions, QuestionScene, Sighting, generate_questions, questions_about};
 pub use renderer::{Quality, Renderer};
 pub use scene::{Door, Lighting, Room, RoomKind, SynthObject, SynthScene};
 pub use scene_file::{LoadedScene, parse_scene_file, read_scene_file, scene_json, write_scene_file};

@@ -11,11 +11,12 @@ use rand::Rng as _;
 use rand::seq::IndexedRandom as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::phrasing::{Beside, Referent, Text, Voice, has_front, is_flat, is_seat, mistyped, names, refer};
+use super::phrasing::{Referent, Text, Voice, has_front, is_flat, is_seat, mistyped, refer, slipped};
 use super::questions::{Pose, QuestionOptions, QuestionScene};
 use crate::geometry::Orientation;
 use crate::qa::Side;
 
+mod clauses;
 mod everyday;
 mod wording;
 
@@ -113,12 +114,14 @@ pub(super) fn draw(
         if texts.len() >= wordings {
             break;
         }
-        let Some((text, named)) = word(scene, &drawn, attempt, everyday, rng) else { continue };
+        let is_everyday = everyday > 0.0 && rng.random_bool(everyday);
+        let Some((text, named)) = word(scene, &drawn, attempt, is_everyday, rng) else { continue };
         if texts.iter().any(|other| other.words == text.words) {
             continue;
         }
         told.extend(named);
-        texts.push(if rng.random_bool(typo_rate) { mistyped(&text, rng) } else { text });
+        let slip: fn(&Text, &mut ChaCha8Rng) -> Text = if is_everyday { slipped } else { mistyped };
+        texts.push(if rng.random_bool(typo_rate) { slip(&text, rng) } else { text });
     }
     let seat = match drawn.place {
         Place::On => Some(drawn.anchors[0]),
@@ -379,16 +382,16 @@ fn word(
     scene: &QuestionScene<'_>,
     drawn: &Drawn,
     attempt: usize,
-    everyday: f64,
+    is_everyday: bool,
     rng: &mut ChaCha8Rng,
 ) -> Option<(Text, Vec<usize>)> {
-    let is_everyday = everyday > 0.0 && rng.random_bool(everyday);
     let name = |object: usize, rng: &mut ChaCha8Rng| {
         let colored = rng.random_bool(if scene.is_single(object) { 0.25 } else { 0.75 });
         let referent = refer(&scene.objects, object, colored, rng);
-        let is_doubtful = referent.matches.len() > 1;
-        if is_everyday && is_doubtful && rng.random_bool(0.5) {
-            beside(scene, referent, rng)
+        // Mostly to tell a thing from others like it, but people say such, too, of what is alone.
+        let share = if referent.matches.len() > 1 { 0.5 } else { 0.08 };
+        if is_everyday && rng.random_bool(share) {
+            clauses::told_apart(scene, referent, rng)
         } else {
             referent
         }
@@ -422,31 +425,6 @@ fn word(
         wording::compose(scene, drawn, &anchors, target.as_ref(), &cues, Voice::random(rng), rng)
     };
     Some((text, used))
-}
-
-/// Says of a thing, one of several, what it stands beside; unchanged where that is nothing
-/// of its kind alone.
-fn beside(scene: &QuestionScene<'_>, referent: Referent, rng: &mut ChaCha8Rng) -> Referent {
-    /// As near as this is beside, metres.
-    const NEAR: f32 = 0.8;
-    /// As near as this might be called so, too.
-    const DOUBTFUL: f32 = 1.4;
-    let gap = |object: usize, to: usize| scene.gap(scene.center(object), to);
-    let able: Vec<usize> = (0..scene.objects.len())
-        .filter(|&i| {
-            !referent.matches.contains(&i)
-                && scene.is_single(i)
-                && scene.seen(i)
-                && !is_flat(&scene.objects[i].category)
-                && gap(referent.object, i) < NEAR
-        })
-        .collect();
-    let Some(&other) = able.choose(rng) else { return referent };
-    let words = ["next to", "by", "beside", "near", "that is next to"].choose(rng).unwrap_or(&"next to");
-    let object = &scene.objects[other];
-    let noun = names(&object.category).first().map_or_else(String::new, |name| (*name).to_owned());
-    let matches = referent.matches.iter().copied().filter(|&i| gap(i, other) < DOUBTFUL).collect();
-    Referent { beside: Some(Beside { words, id: object.id, noun }), matches, ..referent }
 }
 
 /// Whether two different things go by the same words.

@@ -238,8 +238,9 @@ impl ClipMaker {
         let questions = match self.questions {
             0 => Vec::new(),
             count => {
-                let everyday = if self.as_benchmark { 0.0 } else { self.data.everyday };
-                let options = QuestionOptions { everyday, ..question_options(count) };
+                let (everyday, fleeting) =
+                    if self.as_benchmark { (0.0, 0.0) } else { (self.data.everyday, self.data.fleeting) };
+                let options = QuestionOptions { everyday, fleeting, ..question_options(count) };
                 generate_questions(scene, walk, rng, &options)
             }
         };
@@ -326,6 +327,7 @@ pub fn question_options(count: usize) -> QuestionOptions {
         room_questions,
         typo_rate: 0.05,
         everyday: QuestionOptions::EVERYDAY,
+        fleeting: 0.0,
     }
 }
 
@@ -503,6 +505,7 @@ mod tests {
             symmetric: 0.0,
             small: 0.0,
             everyday: 0.4,
+            fleeting: 0.0,
             targets: TargetRule::default(),
         };
         let maker = ClipMaker::new(&ModelConfig::tiny(), data, ViewChoice::Spread { views: 3 });

@@ -105,6 +105,9 @@ pub struct DataConfig {
     /// Share of situations and situated questions that are worded as people word them.
     #[serde(default = "everyday")]
     pub everyday: f64,
+    /// Share of situations about what a walk shows once and briefly, or early only.
+    #[serde(default)]
+    pub fleeting: f64,
     /// How the true places of vision tokens come from depths.
     #[serde(default)]
     pub targets: TargetRule,
@@ -425,6 +428,7 @@ impl TrainConfig {
             ((0.0..=1.0).contains(&self.data.symmetric), "data.symmetric must be a share, 0 to 1"),
             ((0.0..=1.0).contains(&self.data.small), "data.small must be a share, 0 to 1"),
             ((0.0..=1.0).contains(&self.data.everyday), "data.everyday must be a share, 0 to 1"),
+            ((0.0..=1.0).contains(&self.data.fleeting), "data.fleeting must be a share, 0 to 1"),
             (rising(self.joint.seconds), "joint.seconds must rise from more than 1"),
             (
                 self.tower.clips > 0 && self.camera.clips > 0 && self.joint.clips > 0,
@@ -569,6 +573,7 @@ mod tests {
             ("checkpoint_secs=61.0", "checkpoint_secs"),
             ("checkpoint_secs=nan", "checkpoint_secs"),
             ("data.everyday=-1.0", "data.everyday"),
+            ("data.fleeting=1.5", "data.fleeting"),
         ] {
             assert!(set(text).unwrap_err().to_string().contains(field), "{text}");
         }

@@ -8,6 +8,7 @@
 //! that guessing does not pay.
 
 mod direction;
+mod outline;
 mod room;
 mod route;
 mod scene;
@@ -18,8 +19,8 @@ use rand::Rng as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 
-pub use scene::QuestionScene;
 pub(super) use scene::{Pose, area};
+pub use scene::{QuestionScene, Sighting};
 pub use visibility::generate_questions;
 
 use super::phrasing::Text;
@@ -42,6 +43,9 @@ pub struct QuestionOptions {
     /// Share of situation texts, and of draws of a situated question, in the manner of people
     /// who annotate, 0 to 1.
     pub everyday: f64,
+    /// Share of situations that, with their questions, prefer objects that the walk shows once
+    /// and briefly or not any more in its second half, 0 to 1.
+    pub fleeting: f64,
 }
 
 impl QuestionOptions {
@@ -58,9 +62,13 @@ impl Default for QuestionOptions {
             room_questions: 8,
             typo_rate: 0.03,
             everyday: 0.0,
+            fleeting: 0.0,
         }
     }
 }
+
+/// Draws per wanted item before giving up.
+const PATIENCE: usize = 12;
 
 /// Questions about a walk through a scene. Fewer than asked for come back when the
 /// scene has not enough unambiguous situations or questions.
@@ -69,34 +77,47 @@ pub fn questions_about(
     rng: &mut ChaCha8Rng,
     options: &QuestionOptions,
 ) -> Vec<SynthQuestion> {
-    /// Draws per wanted item before giving up.
-    const PATIENCE: usize = 12;
     let mut questions: Vec<SynthQuestion> = Vec::new();
     let mut situations = 0;
+    let hard = (options.fleeting > 0.0).then(|| QuestionScene { prefers_fleeting: true, ..scene.clone() });
     for _ in 0..options.situations * PATIENCE {
         if situations == options.situations {
             break;
         }
+        let scene = match &hard {
+            Some(hard) if rng.random_bool(options.fleeting) => hard,
+            _ => scene,
+        };
         let Some(situation) = situations::draw(scene, options, rng) else {
             continue;
         };
         let view = situated::View::new(scene, &situation);
-        let mut asked: Vec<situated::Asked> = Vec::new();
-        for _ in 0..options.questions_per_situation * PATIENCE {
-            if asked.len() == options.questions_per_situation {
-                break;
-            }
-            match situated::ask(&view, options.everyday, rng) {
-                Some(new) if asked.iter().all(|(text, _)| text.words != new.0.words) => asked.push(new),
-                _ => {}
-            }
-        }
+        let asked = asked_from(&view, rng, options);
         situations += usize::from(!asked.is_empty());
         questions
             .extend(asked.into_iter().map(|(text, key)| situated_question(scene, &situation, text, key)));
     }
     questions.extend(room_questions(scene, options.room_questions, rng));
     questions
+}
+
+/// Different questions from one situation, as many as `options` want, at most.
+fn asked_from(
+    view: &situated::View<'_>,
+    rng: &mut ChaCha8Rng,
+    options: &QuestionOptions,
+) -> Vec<situated::Asked> {
+    let mut asked: Vec<situated::Asked> = Vec::new();
+    for _ in 0..options.questions_per_situation * PATIENCE {
+        if asked.len() == options.questions_per_situation {
+            break;
+        }
+        match situated::ask(view, options.everyday, rng) {
+            Some(new) if asked.iter().all(|(text, _)| text.words != new.0.words) => asked.push(new),
+            _ => {}
+        }
+    }
+    asked
 }
 
 fn situated_question(

@@ -106,7 +106,7 @@ pub(super) fn appearance_order(scene: &QuestionScene<'_>, rng: &mut ChaCha8Rng) 
     const APART: u32 = 5;
     let mut first: Vec<(u32, String)> = single_objects(scene)
         .into_iter()
-        .filter_map(|i| scene.first_seen[i].map(|frame| (frame, category(scene, i))))
+        .filter_map(|i| scene.sighting(i).map(|seen| (seen.first, category(scene, i))))
         .collect();
     first.shuffle(rng);
     let mut chosen: Vec<(u32, String)> = Vec::new();

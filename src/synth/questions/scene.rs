@@ -5,21 +5,46 @@ use glam::Vec2;
 use crate::geometry::{AnchorFrame, Orientation};
 use crate::qa::{Bearing, Situation};
 use crate::scene::SceneObject;
+use crate::synth::RoomKind;
+
+/// When a walk shows an object, in glances of half a second's distance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sighting {
+    /// The first frame that shows it.
+    pub first: u32,
+    /// The last frame that shows it.
+    pub last: u32,
+    /// Glances that show it.
+    pub glances: u32,
+    /// Times it comes into view: runs of glances with others between them.
+    pub visits: u32,
+}
 
 /// A scene as questions see it; world space, metres.
+#[derive(Clone)]
 pub struct QuestionScene<'a> {
     /// All objects, doors and windows included; the front of an object is its own +x.
     pub objects: Vec<SceneObject>,
     /// Floor polygons of the rooms.
     pub rooms: Vec<Vec<Vec2>>,
-    /// Per object the first frame of the walk that shows it; `None` if none does.
-    pub first_seen: Vec<Option<u32>>,
+    /// Per room what it is for.
+    pub kinds: Vec<RoomKind>,
+    /// Frames of the walk.
+    pub frames: u32,
+    /// Per object when the walk shows it; `None` if it never does.
+    pub sightings: Vec<Option<Sighting>>,
     /// Per object the largest share of a picture that it fills anywhere in the walk, 0 to 1.
     pub prominence: Vec<f32>,
+    /// Per object the index of what it stands on; `None` for the floor, a wall, the ceiling.
+    pub supports: Vec<Option<usize>>,
+    /// Per object the word for its outline ("round"), where it is certain.
+    pub outlines: Vec<Option<&'static str>>,
     /// The anchor space of the walk.
     pub anchor: AnchorFrame,
     /// Whether a person can stand at a point.
     pub free: &'a dyn Fn(Vec2) -> bool,
+    /// Whether situations and their questions prefer fleeting objects.
+    pub prefers_fleeting: bool,
 }
 
 /// Where somebody stands and looks, world space.
@@ -55,12 +80,49 @@ impl QuestionScene<'_> {
 
     /// Whether the walk shows the object.
     pub(in crate::synth) fn seen(&self, object: usize) -> bool {
-        self.first_seen.get(object).copied().flatten().is_some()
+        self.sighting(object).is_some()
+    }
+
+    /// When the walk shows the object.
+    pub(in crate::synth) fn sighting(&self, object: usize) -> Option<Sighting> {
+        self.sightings.get(object).copied().flatten()
+    }
+
+    /// Whether the walk shows the object once only and briefly, or not any more in its second
+    /// half: what it takes memory to know of.
+    pub(in crate::synth) fn is_fleeting(&self, object: usize) -> bool {
+        /// Most glances that are still brief.
+        const BRIEF: u32 = 3;
+        self.sighting(object).is_some_and(|seen| {
+            (seen.visits == 1 && seen.glances <= BRIEF) || seen.last.saturating_mul(2) < self.frames
+        })
+    }
+
+    /// Whether the object comes before others that would do as well.
+    pub(in crate::synth) fn prefers(&self, object: usize) -> bool {
+        self.prefers_fleeting && self.is_fleeting(object)
     }
 
     /// How likely people are to name the object: what stands out helps others to find them.
     pub(in crate::synth) fn salience(&self, object: usize) -> f32 {
-        self.prominence.get(object).copied().unwrap_or_default().sqrt()
+        /// Of all that is not preferred where something is.
+        const PASSED_OVER: f32 = 0.05;
+        let plain = self.prominence.get(object).copied().unwrap_or_default().sqrt();
+        match (self.prefers_fleeting, self.is_fleeting(object)) {
+            (false, _) => plain,
+            (true, true) => 1.0,
+            (true, false) => PASSED_OVER * plain,
+        }
+    }
+
+    /// What the object stands on.
+    pub(in crate::synth) fn support(&self, object: usize) -> Option<usize> {
+        self.supports.get(object).copied().flatten()
+    }
+
+    /// What stands on the object.
+    pub(in crate::synth) fn standing_on(&self, object: usize) -> Vec<usize> {
+        (0..self.objects.len()).filter(|&i| self.support(i) == Some(object)).collect()
     }
 
     /// How somebody sees the centre of an object.

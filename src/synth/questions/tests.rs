@@ -10,7 +10,10 @@ use super::*;
 use crate::geometry::{AnchorFrame, CameraPose, Orientation, OrientedBox};
 use crate::qa::{Bearing, Side};
 use crate::scene::{Category, ObjectId, SceneObject};
+use crate::synth::RoomKind;
 use crate::synth::phrasing::{names, noun_fits, number_word, plural};
+
+mod manner;
 
 fn object(id: u32, category: &str, x: f32, y: f32, size: [f32; 3], degrees: f32) -> SceneObject {
     const COLORS: [&str; 4] = ["grey", "red", "blue", "white"];
@@ -50,13 +53,20 @@ fn with_scene<T>(objects: Vec<SceneObject>, size: Vec2, body: impl FnOnce(&Quest
             && boxes.iter().all(|b| b.bottom() > 1.0 || b.distance_to_point(p.extend(b.center.z)) > 0.2)
     };
     let camera = CameraPose::looking(Vec3::new(2.0, 2.0, 1.5), Orientation::from_degrees(40.0), 0.0, 0.0);
+    let frames = 7 * objects.len() as u32 + 70;
+    let sighting = |i: u32| Sighting { first: 7 * i, last: frames - 1, glances: 10, visits: 1 };
     body(&QuestionScene {
-        first_seen: (0..objects.len()).map(|i| Some(7 * i as u32)).collect(),
+        frames,
+        sightings: (0..objects.len()).map(|i| Some(sighting(i as u32))).collect(),
         prominence: vec![0.1; objects.len()],
+        supports: vec![None; objects.len()],
+        outlines: vec![None; objects.len()],
         objects,
         rooms: vec![vec![Vec2::ZERO, Vec2::new(size.x, 0.0), size, Vec2::new(0.0, size.y)]],
+        kinds: vec![RoomKind::Living],
         anchor: AnchorFrame::from_first_camera(&camera),
         free: &free,
+        prefers_fleeting: false,
     })
 }
 
@@ -342,10 +352,17 @@ fn everyday_texts_name_their_things_in_whole_sentences() {
     let mut objects = studio();
     // A second chair in another corner: which one is told by what it stands beside.
     objects.push(object(10, "chair", 0.5, 1.1, [0.4, 0.4, 0.9], 90.0));
-    let options = QuestionOptions { situations: 12, room_questions: 0, everyday: 1.0, ..Default::default() };
+    // Slips of the finger reach the nouns of such texts; they have a test of their own.
+    let options = QuestionOptions {
+        situations: 12,
+        room_questions: 0,
+        everyday: 1.0,
+        typo_rate: 0.0,
+        ..Default::default()
+    };
     let questions: Vec<SynthQuestion> = with_scene(objects.clone(), Vec2::new(5.0, 4.0), |scene| {
         let ask = |seed| questions_about(scene, &mut ChaCha8Rng::seed_from_u64(seed), &options);
-        (0..60).flat_map(ask).collect()
+        (0..120).flat_map(ask).collect()
     });
     let texts =
         || questions.iter().filter_map(|question| question.labeled.question.situation_text.as_deref());
@@ -360,7 +377,16 @@ fn everyday_texts_name_their_things_in_whole_sentences() {
             assert!(named.category.as_str().ends_with(kind), "{noun} for {:?} in {text}", named.category);
         }
     }
-    for words in ["chair next to the plant", "There is", "with my back", "I was", "rear", ". "] {
+    for words in [
+        "chair next to the plant",
+        "closest to the",
+        "which stands by the",
+        "There is",
+        "with my back",
+        "I was",
+        "rear",
+        ". ",
+    ] {
         assert!(texts().any(|text| text.contains(words)), "{words}");
     }
     let plain = QuestionOptions { everyday: 0.0, ..options };
@@ -382,10 +408,13 @@ fn everyday_questions_have_the_answer_of_the_scene() {
     let mut asked: BTreeMap<&str, BTreeMap<String, u32>> = BTreeMap::new();
     with_scene(objects.clone(), Vec2::new(5.0, 4.0), |scene| {
         for question in
-            (0..150).flat_map(|seed| questions_about(scene, &mut ChaCha8Rng::seed_from_u64(seed), &options))
+            (0..250).flat_map(|seed| questions_about(scene, &mut ChaCha8Rng::seed_from_u64(seed), &options))
         {
             let text = question.labeled.question.text.as_str();
             assert!(!text.contains(['{', '}']) && !text.contains("  "), "{text}");
+            if manner::is_about_looks(text) {
+                continue;
+            }
             let situation = question.labeled.situation.unwrap();
             let bearing = |object: &SceneObject| {
                 Bearing::of(&situation, scene.anchor.bev_from_world(object.bounds.center))
@@ -417,7 +446,7 @@ fn everyday_questions_have_the_answer_of_the_scene() {
                 ("divided", yes(plants(sides[0]) % by == 0).to_owned())
             } else if text.starts_with("How many plants") {
                 ("count", number_word(plants(sides[0])))
-            } else if text.contains("I turn") && answer.len() < 4 && !text.starts_with("If I want") {
+            } else if text.contains("I turn") && answer.len() < 4 && !text.starts_with("If I'd like") {
                 let to = if text.contains("left") {
                     Side::Left
                 } else if text.contains("right") {
@@ -436,10 +465,13 @@ fn everyday_questions_have_the_answer_of_the_scene() {
                 };
                 let nearer = if gap(0) < gap(1) { named(0) } else { named(1) };
                 ("closer", nearer.category.as_str().to_owned())
-            } else if [" go ", " walk ", " move "].iter().any(|verb| text.contains(verb)) {
-                ("way", way("forward", "backward").to_owned())
-            } else if text.contains(" turn ") && !text.starts_with("Do I") {
+            } else if text.contains("I turn") {
                 ("turn", way("never", "around").to_owned())
+            } else if [" go", " walk ", " move ", " take to ", " head to ", "direction is that"]
+                .iter()
+                .any(|verb| text.contains(verb))
+            {
+                ("way", way("forward", "backward").to_owned())
             } else {
                 continue;
             };

@@ -2,7 +2,7 @@
 
 use rand_chacha::ChaCha8Rng;
 
-use super::{QuestionOptions, QuestionScene, questions_about};
+use super::{QuestionOptions, QuestionScene, Sighting, outline, questions_about};
 use crate::geometry::{AnchorFrame, ImageSize};
 use crate::scene::SceneObject;
 use crate::synth::{FIRST_OBJECT, Quality, Renderer, SynthQuestion, SynthScene, Walk};
@@ -27,25 +27,31 @@ pub fn generate_questions(
     let Some(first) = walk.track.poses.first() else { return Vec::new() };
     let objects: Vec<SceneObject> = scene.objects().cloned().collect();
     let free = |p| scene.is_free(p, BODY_RADIUS);
-    let (first_seen, prominence) = sightings(scene, walk, objects.len()).into_iter().unzip();
+    let (sightings, prominence) = sightings(scene, walk, objects.len()).into_iter().unzip();
     let asked = QuestionScene {
-        first_seen,
+        frames: walk.track.poses.len() as u32,
+        sightings,
         prominence,
         objects,
         rooms: scene.rooms.iter().map(|room| room.polygon.clone()).collect(),
+        kinds: scene.rooms.iter().map(|room| room.kind).collect(),
+        supports: scene.objects.iter().map(|object| object.support.map(|id| id.0 as usize)).collect(),
+        outlines: scene.objects.iter().map(outline::of).collect(),
         anchor: AnchorFrame::from_first_camera(first),
         free: &free,
+        prefers_fleeting: false,
     };
     questions_about(&asked, rng, options)
 }
 
-/// Per object the first frame that shows it and the largest share of a picture that it
-/// fills, looking every half second.
-fn sightings(scene: &SynthScene, walk: &Walk, objects: usize) -> Vec<(Option<u32>, f32)> {
+/// Per object when the walk shows it and the largest share of a picture that it fills,
+/// looking every half second.
+fn sightings(scene: &SynthScene, walk: &Walk, objects: usize) -> Vec<(Option<Sighting>, f32)> {
     let renderer = Renderer::new(scene);
     let intrinsics = walk.intrinsics.resized(GLANCE);
     let stride = ((walk.fps * GLANCE_SECS).round() as usize).max(1);
     let mut seen = vec![(None, 0.0f32); objects];
+    let mut before = None;
     for (frame, pose) in walk.track.poses.iter().enumerate().step_by(stride) {
         let mut pixels = vec![0usize; objects];
         for id in renderer.render(pose, &intrinsics, Quality::Fast).ids {
@@ -54,14 +60,29 @@ fn sightings(scene: &SynthScene, walk: &Walk, objects: usize) -> Vec<(Option<u32
                 *count += 1;
             }
         }
-        for ((first, share), count) in seen.iter_mut().zip(pixels) {
+        let frame = frame as u32;
+        for ((sighting, share), count) in seen.iter_mut().zip(pixels) {
             *share = share.max(count as f32 / GLANCE.pixels() as f32);
             if count >= LEAST_PIXELS {
-                first.get_or_insert(frame as u32);
+                *sighting = Some(glanced(*sighting, frame, before));
             }
         }
+        before = Some(frame);
     }
     seen
+}
+
+/// `sighting` of an object that is seen in `frame`, too; `before` is the glance before.
+fn glanced(sighting: Option<Sighting>, frame: u32, before: Option<u32>) -> Sighting {
+    match sighting {
+        None => Sighting { first: frame, last: frame, glances: 1, visits: 1 },
+        Some(old) => Sighting {
+            last: frame,
+            glances: old.glances + 1,
+            visits: old.visits + u32::from(before != Some(old.last)),
+            ..old
+        },
+    }
 }
 
 #[cfg(test)]
@@ -73,12 +94,47 @@ mod tests {
     use crate::synth::{SynthConfig, generate_scene, generate_walk};
 
     fn asked(seed: u64) -> (SynthScene, Walk, Vec<SynthQuestion>) {
+        asked_with(seed, &QuestionOptions::default())
+    }
+
+    fn asked_with(seed: u64, options: &QuestionOptions) -> (SynthScene, Walk, Vec<SynthQuestion>) {
         let config = SynthConfig { seconds: (8.0, 10.0), ..SynthConfig::training() };
         let scene = generate_scene(seed, &config);
         let walk = generate_walk(&scene, seed, &config);
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let questions = generate_questions(&scene, &walk, &mut rng, &QuestionOptions::default());
+        let questions = generate_questions(&scene, &walk, &mut rng, options);
         (scene, walk, questions)
+    }
+
+    #[test]
+    fn glances_that_follow_each_other_are_one_visit() {
+        let mut sighting = None;
+        // Seen in the glances at 6, 12 and 24 of 0, 6, 12, 18, 24.
+        for (frame, before) in [(6, Some(0)), (12, Some(6)), (24, Some(18))] {
+            sighting = Some(glanced(sighting, frame, before));
+        }
+        assert_eq!(sighting, Some(Sighting { first: 6, last: 24, glances: 3, visits: 2 }));
+    }
+
+    #[test]
+    fn hard_draws_name_more_of_what_the_walk_hardly_shows() {
+        let shares = [0.0, 1.0].map(|fleeting| {
+            let options = QuestionOptions { fleeting, room_questions: 0, ..QuestionOptions::default() };
+            let (mut hard, mut all) = (0u32, 0u32);
+            for seed in 30..40 {
+                let (scene, walk, questions) = asked_with(seed, &options);
+                let seen = sightings(&scene, &walk, scene.objects.len());
+                let early = walk.track.poses.len() as u32 / 2;
+                for mention in questions.iter().flat_map(|q| q.mentions.iter().chain(&q.asked_about)) {
+                    let seen = seen[mention.object.0 as usize].0.unwrap();
+                    all += 1;
+                    hard += u32::from(seen.last < early || (seen.visits == 1 && seen.glances <= 3));
+                }
+            }
+            f64::from(hard) / f64::from(all)
+        });
+        let [plain, hard] = shares;
+        assert!(hard > 1.15 * plain, "{plain} {hard}");
     }
 
     #[test]

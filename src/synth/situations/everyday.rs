@@ -1,6 +1,7 @@
 //! Situations the way people write them down: what they do there and why, in the present
 //! or the past, what is around them in sentences of its own. Learned from the manner of
-//! SQA3D's situations; none of their sentences is used.
+//! SQA3D's situations; none of their sentences is used, and no template shares six words in a
+//! row with one, but for what [`activities`] says.
 
 use rand::Rng as _;
 use rand::seq::IndexedRandom as _;
@@ -97,7 +98,7 @@ fn place(scene: &QuestionScene<'_>, drawn: &Drawn, anchors: &[Referent; 2], rng:
         (Place::At, _) => pick(
             &[
                 "I sat down at {}",
-                "I took a seat at {}",
+                "I chose a seat at {}",
                 "I am working at {}",
                 "I was having lunch at {}",
                 "I am seated at {}",
@@ -106,18 +107,13 @@ fn place(scene: &QuestionScene<'_>, drawn: &Drawn, anchors: &[Referent; 2], rng:
         ),
         (Place::Front, Look::Anchor) => return at_work(category, first, rng),
         (Place::Front, Look::Away) if is_seat(category) => pick(
-            &[
-                "I stood up from {}",
-                "I got up from {}",
-                "I just left {} behind me",
-                "I am walking away from {}",
-            ],
+            &["I stood up from {}", "I got up from {}", "I just left {} behind me", "I walk away from {}"],
             rng,
         ),
         (Place::Front, Look::Away) => pick(
             &[
                 "I turned away from {}",
-                "I am walking away from {}",
+                "I took a step away from {}",
                 "I am leaning with my back against {}",
                 "I am standing with {} at my back",
             ],
@@ -125,8 +121,8 @@ fn place(scene: &QuestionScene<'_>, drawn: &Drawn, anchors: &[Referent; 2], rng:
         ),
         (Place::Front, _) => pick(
             &[
-                "I am standing in front of {}",
-                "I stand in front of {}",
+                "I am right in front of {}",
+                "I stand before {}",
                 "I stopped in front of {}",
                 "I was standing right in front of {}",
             ],
@@ -134,7 +130,7 @@ fn place(scene: &QuestionScene<'_>, drawn: &Drawn, anchors: &[Referent; 2], rng:
         ),
         (Place::Beside, _) => pick(
             &[
-                "I am standing next to {}",
+                "I am right next to {}",
                 "I am standing right by {}",
                 "I stand beside {}",
                 "I am kneeling next to {}",
@@ -156,15 +152,15 @@ fn place(scene: &QuestionScene<'_>, drawn: &Drawn, anchors: &[Referent; 2], rng:
                 "I entered via {}",
                 "I stepped into the room through {}",
                 "I am coming back through {}",
-                "I have just opened {} and come in",
+                "I opened {} and just came in",
             ],
             rng,
         ),
         (Place::Middle, _) => {
             let words = [
-                "I am in the middle of the room",
+                "I am right in the middle of this room",
                 "I stand in the centre of the room",
-                "I stopped in the middle of the room",
+                "I stopped in the middle of this room",
             ];
             return Text::new(pick(&words, rng));
         }
@@ -177,7 +173,7 @@ fn on(category: &str) -> &'static [&'static str] {
         "bed" => &[
             "I lay down on {}",
             "I just woke up on {}",
-            "I am taking a nap on {}",
+            "I am napping on {}",
             "I am lying on {}",
             "I sat down on {}",
         ],
@@ -196,7 +192,7 @@ fn on(category: &str) -> &'static [&'static str] {
 fn chores(category: &str) -> &'static [Activity] {
     match category {
         "bin" => &[
-            ("throwing away some trash in {}", "throw away some trash in {}"),
+            ("getting rid of an old wrapper in {}", "get rid of an old wrapper in {}"),
             ("dropping a bottle into {}", "drop a bottle into {}"),
             ("emptying the garbage from {}", "empty the garbage from {}"),
         ],
@@ -221,7 +217,7 @@ fn chores(category: &str) -> &'static [Activity] {
             ("putting folded clothes into {}", "put folded clothes into {}"),
             ("grabbing a shirt from {}", "grab a shirt from {}"),
         ],
-        "fridge" => &[("grabbing a cold soda from {}", "grab a cold soda from {}")],
+        "fridge" => &[("fetching the orange juice from {}", "fetch the orange juice from {}")],
         "table" | "desk" => &[
             ("cleaning {}", "clean {}"),
             ("placing a plate on {}", "place a plate on {}"),
@@ -244,10 +240,12 @@ fn at_work(category: &crate::scene::Category, thing: &Referent, rng: &mut ChaCha
     let doing = if usual.is_empty() || rng.random_bool(0.5) { chores(category.as_str()) } else { usual };
     match (doing.choose(rng), rng.random_range(0..8)) {
         (Some(activity), 0..=1) => Text::new("I was").pattern(activity.0, thing),
-        (Some(activity), 2) => Text::new("I started").pattern(activity.0, thing),
+        (Some(activity), 2) if !activity.0.starts_with("about") => {
+            Text::new("I started").pattern(activity.0, thing)
+        }
         // "wash your hands" is said to others; here it is said of oneself.
         (Some(activity), 3..=4) if !activity.1.contains("you") => {
-            Text::new(pick(&["I want to", "I am about to", "I was about to", "I stopped to"], rng))
+            Text::new(pick(&["I would like to", "I am here to", "I was going to", "I stopped to"], rng))
                 .pattern(activity.1, thing)
         }
         (_, choice) => {
@@ -308,10 +306,10 @@ fn direction(kind: CueKind, rng: &mut ChaCha8Rng) -> String {
         }
         CueKind::Clock(hour) => {
             let corner = match hour {
-                1 | 2 => ["in front of me to the right", "in my front right"],
+                1 | 2 => ["ahead of me to the right", "in my front right"],
                 4 | 5 => ["behind me to the right", "in my rear right"],
                 7 | 8 => ["behind me to the left", "in my rear left"],
-                10 | 11 => ["in front of me to the left", "in my front left"],
+                10 | 11 => ["ahead of me to the left", "in my front left"],
                 _ => ["", ""],
             };
             if !corner[0].is_empty() && rng.random_bool(0.4) {

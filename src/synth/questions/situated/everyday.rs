@@ -1,6 +1,7 @@
 //! Questions the way people ask them: for the sake of something they want to do, about the
 //! number of things on a side, about what a turn brings into view. Learned from the manner
-//! of SQA3D's questions; none of their sentences is used.
+//! of SQA3D's questions; none of their sentences is used, and no template shares six words in
+//! a row with one, but for what [`activities`] says.
 
 use std::f32::consts::PI;
 
@@ -9,7 +10,7 @@ use rand::seq::IndexedRandom as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::families::{one_of, turn_key, turning_target, which_is_closer};
-use super::{Asked, View, asked, count_key, key, side_key, side_words, yes_no};
+use super::{Asked, View, asked, count_key, everyday_looks, key, side_key, side_words, yes_no};
 use crate::geometry::wrap_angle;
 use crate::qa::{AnswerKey, Side};
 use crate::scene::Category;
@@ -18,24 +19,24 @@ use crate::synth::questions::coin;
 
 /// Asks somebody who wants to {goal} for the way.
 const WAYS: &[&str] = &[
-    "Which direction should I go to {goal}?",
-    "Which direction should I go if I want to {goal}?",
-    "Which way should I go to {goal}?",
-    "Which way do I have to go if I want to {goal}?",
-    "What direction should I go to {goal}?",
-    "In what direction should I walk to {goal}?",
-    "To what direction should I move to {goal}?",
-    "If I want to {goal}, which direction should I go?",
-    "If I wanted to {goal}, which way should I go?",
-    "I need to {goal}. Which direction should I go?",
-    "How should I move to {goal}?",
+    "Which direction should I take to {goal}?",
+    "Which direction do I go in if I'd like to {goal}?",
+    "Which way should I head to {goal}?",
+    "Which way must I walk in order to {goal}?",
+    "What direction must I go so as to {goal}?",
+    "In what direction should I walk so that I can {goal}?",
+    "To what direction would I move in order to {goal}?",
+    "If I'd like to {goal}, what direction must I go?",
+    "Say I'd like to {goal}: which way should I go?",
+    "I have to {goal}. Which direction is that?",
+    "How would I have to move to {goal}?",
 ];
 /// The same of somebody who only turns.
 const TURNS: &[&str] = &[
-    "Which direction do I turn to {goal}?",
-    "Which way should I turn if I want to {goal}?",
-    "How do I have to turn to {goal}?",
-    "If I want to {goal}, which way do I turn?",
+    "Which direction do I turn so as to {goal}?",
+    "Which way should I turn so that I can {goal}?",
+    "How must I turn in order to {goal}?",
+    "If I'd like to {goal}, which way do I turn?",
 ];
 
 /// What people want when they go to a thing, without its name; where things of other kinds
@@ -44,31 +45,31 @@ fn wishes(category: &Category) -> &'static [&'static str] {
     match category.as_str() {
         "sink" => &["wash my face", "fill a glass with water"],
         "bed" => &["sleep", "go to bed"],
-        "door" | "doorway" => &["leave", "get out of here", "go out"],
+        "door" | "doorway" => &["leave", "get outside", "go out"],
         "window" => &["look outside", "let in some air", "see what the weather is like"],
-        "bin" => &["throw something away", "get rid of some trash", "throw away a tissue"],
+        "bin" => &["throw something out", "get rid of some trash", "throw away a tissue"],
         "fridge" => &["get something cold to drink", "put the milk away"],
         "stove" => &["make dinner", "fry an egg"],
         "washing machine" => &["do my laundry", "wash my clothes"],
-        "bookshelf" | "shelf" => &["get a book", "find something to read"],
+        "bookshelf" | "shelf" => &["borrow a book", "find something to read"],
         "wardrobe" => &["hang up my coat"],
         "mirror" => &["see myself", "check my hair", "see how I look"],
         "whiteboard" => &["write something down for everybody", "draw a diagram"],
         "clock" => &["see what time it is", "check the time"],
-        "tv" => &["watch TV", "turn on the television"],
+        "tv" => &["watch TV", "put on the television"],
         "bathtub" => &["take a bath"],
         "toilet" => &["use the restroom", "flush"],
         "towel" => &["dry my hands", "dry myself"],
         "laptop" | "monitor" => &["check my email", "use the computer"],
         "radiator" => &["turn the heat up"],
         "piano" => &["play some music"],
-        "backpack" => &["pick up my bag"],
+        "backpack" => &["collect my bag"],
         _ => &[],
     }
 }
 
 pub(super) fn ask(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
-    match rng.random_range(0..20) {
+    match rng.random_range(0..28) {
         0..=4 => which_way(view, rng),
         5 => where_is(view, rng),
         6..=9 => how_many(view, rng),
@@ -77,11 +78,12 @@ pub(super) fn ask(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
         14..=15 => is_on_side(view, rng),
         16..=17 => after_turning(view, rng),
         18 => closer(view, rng),
-        _ => one_of_two(view, rng),
+        19 => one_of_two(view, rng),
+        _ => everyday_looks::ask(view, rng),
     }
 }
 
-/// "Which way should I go to wash my face?"
+/// "Which way should I head to wash my face?"
 fn which_way(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
     if rng.random_bool(0.25) {
         let (noun, side) = turning_target(view, rng)?;
@@ -95,8 +97,7 @@ fn which_way(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
         14..=16 => Side::Behind,
         _ => Side::Front,
     };
-    let able: Vec<usize> = view.untold().filter(|&i| view.certainly(i, side)).collect();
-    let object = *able.choose(rng)?;
+    let object = view.choose(view.untold().filter(|&i| view.certainly(i, side)), rng)?;
     let category = &view.scene.objects[object].category;
     let (goal, noun) = match wishes(category).choose(rng) {
         Some(wish) if coin(rng) => {
@@ -181,7 +182,7 @@ fn is_on_side(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
     let (_, referent) = view.named_one(view.untold().filter(fits), rng)?;
     let words = side_words(side, rng);
     let (text, answer) = match rng.random_range(0..5) {
-        0 => (format!("The {{}} is {words}; true or false?"), key(if yes { &["true"] } else { &["false"] })),
+        0 => (format!("True or false: is the {{}} {words}?"), key(if yes { &["true"] } else { &["false"] })),
         1 => (format!("Do I have the {{}} {words}?"), yes_no(yes)),
         2 if side == Side::Front => ("Am I facing the {}?".to_owned(), yes_no(yes)),
         _ => (format!("Is the {{}} {words}?"), yes_no(yes)),
@@ -210,9 +211,9 @@ fn after_turning(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
 
 fn closer(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
     let ways = [
-        "What is closer to me, the {} or the {}?",
+        "What would be nearer to me, the {} or the {}?",
         "What is nearer, the {} or the {}?",
-        "Which one is closer to me between the {} and the {}?",
+        "Between the {} and the {}, which one is closer?",
         "Am I closer to the {} or the {}?",
     ];
     which_is_closer(view, &ways, rng)
@@ -240,7 +241,7 @@ fn where_is(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
     let side = super::random_side(rng);
     let (_, referent) = view.named_one(view.untold().filter(|&i| view.certainly(i, side)), rng)?;
     let ask = one_of(
-        &["Where is the {} located?", "On which side of me is the {}?", "The {} is on which side of me?"],
+        &["Where is the {} located?", "On which side of me is the {}?", "The {} is at which side of me?"],
         rng,
     );
     Some(asked(ask, [referent.into()], side_key(side)))

@@ -83,7 +83,7 @@ fn what_color(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
 
 /// An object that is the only one of its noun on a side.
 fn sided_noun(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<(usize, Side, Noun)> {
-    let object = *view.askable().collect::<Vec<_>>().choose(rng)?;
+    let object = view.choose(view.askable(), rng)?;
     let side = view.side(object)?;
     let noun = super::names(&view.scene.objects[object].category).choose(rng).map(|n| (*n).to_owned())?;
     let alone = (0..view.gaps.len())
@@ -233,7 +233,7 @@ fn is_color(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
 
 /// A noun, a side, and whether there is one there; half of the time there is not,
 /// and then mostly because it is on another side.
-fn presence(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<(Noun, Side, bool)> {
+pub(super) fn presence(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<(Noun, Side, bool)> {
     let (yes, side) = (coin(rng), random_side(rng));
     let able = view.countable();
     let able: Vec<_> = able

@@ -4,6 +4,7 @@
 //! counts only when no member is near the border, comparisons only with a margin.
 
 mod everyday;
+mod everyday_looks;
 mod families;
 
 use rand::Rng as _;
@@ -116,8 +117,16 @@ impl<'a> View<'a> {
         objects: impl Iterator<Item = usize>,
         rng: &mut ChaCha8Rng,
     ) -> Option<(usize, Referent)> {
-        let object = *objects.collect::<Vec<_>>().choose(rng)?;
+        let object = self.choose(objects, rng)?;
         Some((object, self.unique_name(object, rng)?))
+    }
+
+    /// A random one of `objects`; where there are any that the scene prefers, one of these.
+    fn choose(&self, objects: impl Iterator<Item = usize>, rng: &mut ChaCha8Rng) -> Option<usize> {
+        let all: Vec<usize> = objects.collect();
+        let preferred: Vec<usize> = all.iter().copied().filter(|&i| self.scene.prefers(i)).collect();
+        let pool = if preferred.is_empty() { all } else { preferred };
+        pool.choose(rng).copied()
     }
 
     /// The nearest thing on `side` after turning left by `turned` radians; `None`
