@@ -33,14 +33,16 @@ const ANSWERS: [Metric; 2] = [Metric::ExactMatch, Metric::MeanRelativeAccuracy];
 pub type Pair<'a> = (&'a str, &'a str);
 
 impl Report {
-    /// Markdown: a row per model with 95 % intervals, then one table per metric and
-    /// breakdown.
-    pub fn comparison(&self) -> String {
-        let mut text = self.summary();
+    /// Markdown: one table per metric and breakdown, a row per model with 95 % intervals.
+    pub fn by_group(&self) -> String {
+        let mut text = String::new();
         for (metric, groupings) in BROKEN_DOWN.into_iter().filter(|(metric, _)| self.measured(*metric)) {
             for &grouping in groupings {
-                text.push_str(&format!("\n{} by {}:\n\n", metric.label(), title(grouping)));
-                text.push_str(&markdown(&self.broken_down(metric, grouping)));
+                let groups = self.groups_of(metric, grouping);
+                if !groups.is_empty() {
+                    text.push_str(&format!("\n{} by {}:\n\n", metric.label(), title(grouping)));
+                    text.push_str(&markdown(&self.broken_down(metric, grouping, &groups)));
+                }
             }
         }
         text
@@ -77,6 +79,9 @@ impl Report {
         for metric in ANSWERS.into_iter().filter(|metric| self.measured(*metric)) {
             for grouping in Grouping::ALL {
                 let groups = self.groups_of(metric, grouping);
+                if groups.is_empty() {
+                    continue;
+                }
                 let mut rows = vec![head("difference", groups.iter().cloned())];
                 for (name, a, b) in &pairs {
                     let cells = groups.iter().map(|group| {
@@ -144,8 +149,7 @@ impl Report {
         groups.filter(|group| self.columns.iter().any(|column| some(group, column))).collect()
     }
 
-    fn broken_down(&self, metric: Metric, grouping: Grouping) -> Vec<Vec<String>> {
-        let groups = self.groups_of(metric, grouping);
+    fn broken_down(&self, metric: Metric, grouping: Grouping, groups: &[String]) -> Vec<Vec<String>> {
         let mut rows = vec![head("model", groups.iter().cloned())];
         for column in &self.columns {
             let score = |group: &String| column.score(metric, |value| self.falls(grouping, group, value));
@@ -228,7 +232,7 @@ mod tests {
             column("plain", Metric::ExactMatch, 0.0, 0.0),
             column("full", Metric::ExactMatch, 100.0, 0.0),
         ]);
-        let text = report.comparison();
+        let text = report.summary() + &report.by_group();
         assert!(text.contains("| full  | 50.00 [0.00, 100.00]"), "{text}");
         // By tier: right in the sparse room, wrong in the others.
         assert!(text.contains("| full  | 0.00 [0.00, 0.00] | 100.00 [100.00, 100.00] |"), "{text}");
@@ -238,7 +242,7 @@ mod tests {
 
     #[test]
     fn headings_are_broken_down_by_viewpoint() {
-        let text = report(vec![column("full", Metric::Acc30deg, 100.0, 0.0)]).comparison();
+        let text = report(vec![column("full", Metric::Acc30deg, 100.0, 0.0)]).by_group();
         for view in ["tiers", "coverage", "camera height", "distance to path"] {
             assert!(text.contains(&format!("Acc@30° (%) by {view}:")), "{view} is missing in\n{text}");
         }
