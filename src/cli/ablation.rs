@@ -136,7 +136,8 @@ pub(super) struct Extent {
 }
 
 /// Trains and measures every model, each in a folder below `out`, and writes tables and charts
-/// there after every seed. What is finished is not done again.
+/// there after every seed. What is finished is not done again. Gives what the tables come to and
+/// where they are.
 ///
 /// # Errors
 /// [`crate::train::TrainError::Stopped`] inside, when `stop` was raised.
@@ -165,7 +166,7 @@ pub(super) fn run(
         }
         text = report::write(base, out, Extent { seeds: seed + 1, ..extent }, &runs)?;
     }
-    Ok(text)
+    Ok(format!("{text}\nAll tables: {}", out.join("README.md").display()))
 }
 
 /// Vision tower, camera encoder and the first steps of the language model, which all models

@@ -62,20 +62,22 @@ impl Report {
         markdown(&rows)
     }
 
-    /// Markdown: a row per pair with the differences of what both have, on the same clips, then
-    /// those of the answers by family, scene and viewpoint. Pairs that name no column are left out.
+    /// Markdown: a row per pair with the differences of what both have, on the same clips. Pairs that
+    /// name no column are left out.
     pub fn differences(&self, pairs: &[Pair<'_>]) -> String {
         let metrics: Vec<Metric> = COMPARED.into_iter().filter(|metric| self.measured(*metric)).collect();
         let mut rows = vec![head("difference", metrics.iter().map(|metric| metric.label().to_owned()))];
-        let pairs: Vec<(String, &Column, &Column)> = pairs
-            .iter()
-            .filter_map(|(a, b)| Some((format!("{a}, minus {b}"), self.called(a)?, self.called(b)?)))
-            .collect();
-        for (name, a, b) in &pairs {
+        for (name, a, b) in self.called_pairs(pairs) {
             let cells = metrics.iter().map(|metric| signed(a.difference(b, *metric, |_| true).as_ref()));
-            rows.push(head(name, cells));
+            rows.push(head(&name, cells));
         }
-        let mut text = markdown(&rows);
+        markdown(&rows)
+    }
+
+    /// Markdown: [`Self::differences`] of the answers by family, scene and viewpoint, a table each.
+    pub fn differences_by_group(&self, pairs: &[Pair<'_>]) -> String {
+        let pairs = self.called_pairs(pairs);
+        let mut text = String::new();
         for metric in ANSWERS.into_iter().filter(|metric| self.measured(*metric)) {
             for grouping in Grouping::ALL {
                 let groups = self.groups_of(metric, grouping);
@@ -134,6 +136,12 @@ impl Report {
 
     fn called(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// The columns of each pair with a name for their difference.
+    fn called_pairs(&self, pairs: &[Pair<'_>]) -> Vec<(String, &Column, &Column)> {
+        let found = |(a, b): &Pair<'_>| Some((format!("{a}, minus {b}"), self.called(a)?, self.called(b)?));
+        pairs.iter().filter_map(found).collect()
     }
 
     fn falls(&self, grouping: Grouping, group: &str, value: &Value) -> bool {
@@ -258,7 +266,14 @@ mod tests {
         let text = report.differences(&[("full", "plain"), ("full", "nobody")]);
         assert!(text.contains("| full, minus plain | +10.00 [+10.00, +10.00] |"), "{text}");
         assert!(!text.contains("nobody") && !text.contains("Acc@1.0 m"), "{text}");
-        assert!(text.contains("Difference in exact match (%) by tiers:"), "{text}");
+        let by_group = report.differences_by_group(&[("full", "plain")]);
+        assert!(
+            by_group.contains("\nDifference in exact match (%) by tiers:\n\n| difference "),
+            "{by_group}"
+        );
+        // The first clip is the sparse room, the second has several: names are sorted.
+        let row = "| full, minus plain | +10.00 [+10.00, +10.00] | +10.00 [+10.00, +10.00] |";
+        assert!(by_group.contains(row), "{by_group}");
         let text = report.verdicts(&[("full", "plain"), ("plain", "full"), ("even", "plain")]);
         let lines: Vec<&str> = text.lines().collect();
         // Two tiers, one bin each of coverage, height and distance.
