@@ -10,7 +10,7 @@ mod report;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
 use super::curves::draw_curves;
@@ -237,25 +237,36 @@ fn outcome(
     draw_curves(&run)?;
     let model = folder.join("model");
     export(&run, config, &model)?;
-    let outcome = measured(variant, &run, &model, extent)?;
+    let outcome = measured(variant, &run, &model, extent, stop)?;
     std::fs::write(&file, serde_json::to_string(&outcome)?)
         .with_context(|| format!("cannot write {}", file.display()))?;
     Ok(outcome)
 }
 
-fn measured(variant: Variant, run: &RunDir, model: &Path, extent: Extent) -> anyhow::Result<Outcome> {
+fn measured(
+    variant: Variant,
+    run: &RunDir,
+    model: &Path,
+    extent: Extent,
+    stop: &CancelFlag,
+) -> anyhow::Result<Outcome> {
     let mut predictor = ModelPredictor::load(model, extent.device)?;
     if variant == Variant::TrueGeometry {
         predictor = predictor.with_true_points();
     }
     let options = predictor.clip_options(QuestionOptions::default())?;
     let bar = evaluate::progress(extent.clips);
-    let clips = held_out(extent.clips, &options);
+    let clips = evaluate::until(stop, held_out(extent.clips, &options));
     let report = compare(&mut [&mut predictor], "rooms", clips, &mut |_, _| {
         bar.inc(1);
         Ok(())
-    })?;
+    });
     bar.finish_and_clear();
+    let whole = report.as_ref().is_ok_and(|report| report.clips.len() as u64 == extent.clips);
+    if stop.is_raised() && !whole {
+        bail!("stopped while {} was measured; the same command measures it anew", model.display());
+    }
+    let report = report?;
     let (encode_secs, answer_secs) = predictor.mean_secs();
     let train_secs = run
         .history()?

@@ -142,7 +142,7 @@ fn measured(
 }
 
 /// `clips` until `stop` is raised: none is begun after that.
-fn until<T>(stop: &CancelFlag, mut clips: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
+pub(super) fn until<T>(stop: &CancelFlag, mut clips: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
     std::iter::from_fn(move || if stop.is_raised() { None } else { clips.next() })
 }
 
@@ -196,5 +196,45 @@ pub(super) fn progress(clips: u64) -> ProgressBar {
     match ProgressStyle::with_template("evaluate {wide_bar} {pos}/{len} clips, {eta} left") {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_evaluation_that_was_stopped_says_so() {
+        let column = Column { name: "tiny".to_owned(), values: Vec::new() };
+        let report = Report {
+            benchmark: "rooms".to_owned(),
+            columns: vec![column],
+            clips: Vec::new(),
+            questions: 0,
+            unknown: None,
+        };
+        let json = |stopped_of| -> serde_json::Value {
+            serde_json::from_str(&printed(&report, "", stopped_of, true).unwrap()).unwrap()
+        };
+        assert_eq!(json(Some(500))["stopped_of"], 500);
+        assert!(json(None).get("stopped_of").is_none());
+        let table = printed(&report, "random weights", Some(500), false).unwrap();
+        assert!(
+            table.starts_with("tiny: random weights\nStopped: 0 of 500 clips only.\nBenchmark"),
+            "{table}"
+        );
+        assert!(!printed(&report, "", None, false).unwrap().contains("Stopped"));
+    }
+
+    #[test]
+    fn no_clip_is_begun_after_a_stop() {
+        let stop = CancelFlag::default();
+        let mut begun = 0;
+        let mut clips = until(&stop, std::iter::repeat_with(|| begun += 1));
+        assert!(clips.next().is_some());
+        stop.raise();
+        assert!(clips.next().is_none());
+        drop(clips);
+        assert_eq!(begun, 1);
     }
 }

@@ -101,8 +101,8 @@ fn opening(given: &TrainConfig, extent: Extent, report: &Report) -> String {
     format!(
         "# Ablation\n\nEach model: {} joint steps of {} clips with {} questions, after {} that all share and \
          that teach nothing of space; {} seeds, all measured on the same {} held-out clips ({} questions). In \
-         brackets 95 % intervals over clips, the answers of all seeds about a clip together: they tell of other \
-         rooms, the rows of the seeds of other trainings.\n",
+         brackets 95 % intervals over clips, the answers of all seeds about a clip together: they tell how figures \
+         move with other rooms; how they move with another training, the rows of the seeds tell.\n",
         given.joint.steps,
         given.joint.clips * given.micro_batches,
         given.joint.situations,
