@@ -3,6 +3,8 @@
 # Outside the clone, so that fresh clones build warm.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/loc3r/target
 LOC3R := $(CARGO_TARGET_DIR)/release/loc3r
+# Rooms that `make bench` measures; all of the benchmark.
+CLIPS ?= 500
 
 .PHONY: run build test check ci lint docs deny samples bench setup-build setup-test
 
@@ -34,6 +36,9 @@ ci: lint docs test
 
 samples: build ## render the bundled clips again
 	$(LOC3R) synth --showcase all --out sample_videos
+
+bench: build ## the bundled model on the whole benchmark; fails where it is not as good as it has to be
+	$(LOC3R) evaluate --model assets/models/loc3r-mini --count $(CLIPS) --bars
 
 setup-build:
 	@.ci/setup.sh build

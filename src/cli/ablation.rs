@@ -6,15 +6,17 @@
 //! all models share their first steps, which teach answers and what nouns name in a picture,
 //! and nothing of space.
 
+mod report;
+
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
 use super::command_line::this_start;
 use super::curves::draw_curves;
 use super::{evaluate, output};
-use crate::evaluate::{ClipFacts, Column, ModelPredictor, Report, Value, compare, held_out};
+use crate::evaluate::{ClipFacts, ModelPredictor, Value, compare, held_out};
 use crate::model::device::{ComputeDevice, choose};
 use crate::synth::QuestionOptions;
 use crate::train::config::{CameraSource, CueSource, JointConfig, JointWeights};
@@ -134,8 +136,9 @@ pub(super) struct Extent {
     pub(super) device: ComputeDevice,
 }
 
-/// Trains and measures every model, each in a folder below `out`, and writes the table
-/// there after every seed. What is finished is not done again.
+/// Trains and measures every model, each in a folder below `out`, and writes tables and charts
+/// there after every seed. What is finished is not done again. Gives what the tables come to and
+/// where they are.
 ///
 /// # Errors
 /// [`crate::train::TrainError::Stopped`] inside, when `stop` was raised.
@@ -149,47 +152,22 @@ pub(super) fn run(
 ) -> anyhow::Result<String> {
     let shared = shared_run(base, out, from, extent, stop, observer)?;
     // What only random weights begin with is done.
-    let own = if extent.common_steps == 0 { base.joint } else { JointConfig { word_steps: 0, ..base.joint } };
-    let base = &TrainConfig { joint: own, ..base.clone() };
+    let joint =
+        if extent.common_steps == 0 { base.joint } else { JointConfig { word_steps: 0, ..base.joint } };
+    let own = TrainConfig { joint, ..base.clone() };
     let mut runs = Vec::new();
     let mut text = String::new();
     // All models of a seed before the next one: whoever stops early has a table.
     for seed in 0..extent.seeds {
         for variant in Variant::ALL {
             let folder = out.join(format!("{}-{seed}", variant.folder()));
-            let config = variant.config(base, base.seed + seed);
+            let config = variant.config(&own, base.seed + seed);
             let outcome = outcome(variant, &config, &shared, &folder, extent, stop, observer)?;
             runs.push((variant, seed, outcome));
         }
-        text = written(base, Extent { seeds: seed + 1, ..extent }, &runs);
-        let path = out.join("README.md");
-        std::fs::write(&path, &text).with_context(|| format!("cannot write {}", path.display()))?;
+        text = report::write(base, out, Extent { seeds: seed + 1, ..extent }, &runs)?;
     }
-    Ok(text)
-}
-
-/// What all `runs` came to, one column a model; clips of every seed count by themselves.
-fn combined(runs: &[(Variant, u64, Outcome)], extent: Extent) -> Report {
-    let mut report = Report {
-        benchmark: "rooms".to_owned(),
-        columns: Vec::new(),
-        clips: Vec::new(),
-        questions: 0,
-        unknown: None,
-    };
-    for variant in Variant::ALL {
-        let mut column = Column { name: variant.name().to_owned(), values: Vec::new() };
-        for (_, seed, outcome) in runs.iter().filter(|run| run.0 == variant) {
-            let first = (seed * extent.clips) as u32;
-            column.values.extend(outcome.values.iter().map(|v| Value { clip: v.clip + first, ..*v }));
-            if variant == Variant::ALL[0] {
-                report.clips.extend(&outcome.clips);
-                report.questions += outcome.questions;
-            }
-        }
-        report.columns.push(column);
-    }
-    report
+    Ok(format!("{text}\nAll tables: {}", out.join("README.md").display()))
 }
 
 /// Vision tower, camera encoder and the first steps of the language model, which all models
@@ -262,25 +240,36 @@ fn outcome(
     draw_curves(&run)?;
     let model = folder.join("model");
     export(&run, config, &model)?;
-    let outcome = measured(variant, &run, &model, extent)?;
+    let outcome = measured(variant, &run, &model, extent, stop)?;
     std::fs::write(&file, serde_json::to_string(&outcome)?)
         .with_context(|| format!("cannot write {}", file.display()))?;
     Ok(outcome)
 }
 
-fn measured(variant: Variant, run: &RunDir, model: &Path, extent: Extent) -> anyhow::Result<Outcome> {
+fn measured(
+    variant: Variant,
+    run: &RunDir,
+    model: &Path,
+    extent: Extent,
+    stop: &CancelFlag,
+) -> anyhow::Result<Outcome> {
     let mut predictor = ModelPredictor::load(model, extent.device)?;
     if variant == Variant::TrueGeometry {
         predictor = predictor.with_true_points();
     }
     let options = predictor.clip_options(QuestionOptions::default())?;
     let bar = evaluate::progress(extent.clips);
-    let clips = held_out(extent.clips, &options);
+    let clips = evaluate::until(stop, held_out(extent.clips, &options));
     let report = compare(&mut [&mut predictor], "rooms", clips, &mut |_, _| {
         bar.inc(1);
         Ok(())
-    })?;
+    });
     bar.finish_and_clear();
+    let whole = report.as_ref().is_ok_and(|report| report.clips.len() as u64 == extent.clips);
+    if stop.is_raised() && !whole {
+        bail!("stopped while {} was measured; the same command measures it anew", model.display());
+    }
+    let report = report?;
     let (encode_secs, answer_secs) = predictor.mean_secs();
     let train_secs = run
         .history()?
@@ -303,34 +292,6 @@ fn measured(variant: Variant, run: &RunDir, model: &Path, extent: Extent) -> any
         encode_secs,
         answer_secs,
     })
-}
-
-fn written(base: &TrainConfig, extent: Extent, runs: &[(Variant, u64, Outcome)]) -> String {
-    let report = combined(runs, extent);
-    let mut text = format!(
-        "# Ablation\n\nEach model: {} joint steps of {} clips with {} questions, after {} that all share and \
-         that teach nothing of space; {} seeds, {} held-out clips ({} questions) a seed; 95 % intervals over \
-         clips in brackets.\n\n",
-        base.joint.steps,
-        base.joint.clips * base.micro_batches,
-        base.joint.situations,
-        extent.common_steps,
-        extent.seeds,
-        extent.clips,
-        report.questions as u64 / extent.seeds.max(1),
-    );
-    text.push_str(&report.comparison());
-    text.push_str("\nCost:\n\n| model | seed | training (s) | reading a clip (s) | answering (s) |\n|---|---|---|---|---|\n");
-    for (variant, seed, outcome) in runs {
-        text.push_str(&format!(
-            "| {} | {seed} | {:.0} | {:.2} | {:.3} |\n",
-            variant.name(),
-            outcome.train_secs,
-            outcome.encode_secs,
-            outcome.answer_secs
-        ));
-    }
-    text
 }
 
 #[cfg(test)]

@@ -6,13 +6,17 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 
 use super::output;
+use crate::dataset::read_real_rooms;
+use crate::evaluate::real_rooms::scene_file;
 use crate::geometry::ImageSize;
 use crate::synth::{
     ExportOptions, Quality, SHOWCASES, SynthConfig, SynthScene, Walk, export_walk, generate_scene,
-    generate_walk, read_scene_file, showcase,
+    generate_walk, parse_scene_file, read_scene_file, showcase,
 };
 
 /// Generate rooms, or render a scene file, with exact truth.
+///
+/// Rooms that are there as labelled boxes become scene files with --layouts.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "every flag of the command line stands alone")]
 pub(super) struct SynthArgs {
@@ -22,6 +26,10 @@ pub(super) struct SynthArgs {
     /// Render this scene file instead of generating rooms.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["showcase", "seed", "count", "preset", "size", "seconds", "fps"])]
     scene: Option<PathBuf>,
+    /// Write a scene file for every room of a JSON file of rooms as labelled boxes (as `loc3r
+    /// evaluate --layouts` reads it), to be rendered with --scene; nothing is rendered yet.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["scene", "showcase", "seed", "count", "preset", "size", "seconds", "fps", "samples", "frames", "depth", "ids", "poses"])]
+    layouts: Option<PathBuf>,
     /// Render a sample clip (studio, two_rooms, office) or `all` of them.
     #[arg(long, value_name = "NAME", conflicts_with_all = ["seed", "count", "preset", "size", "seconds", "fps"])]
     showcase: Option<String>,
@@ -93,6 +101,9 @@ pub(super) fn run(args: SynthArgs) -> anyhow::Result<ExitCode> {
         write_clip(&args, &name, &loaded.scene, &loaded.walk)?;
         return Ok(ExitCode::SUCCESS);
     }
+    if let Some(file) = &args.layouts {
+        return write_layouts(&args.out, file);
+    }
     if let Some(wanted) = &args.showcase {
         return write_showcases(&args, wanted);
     }
@@ -101,6 +112,26 @@ pub(super) fn run(args: SynthArgs) -> anyhow::Result<ExitCode> {
         let scene = generate_scene(seed, &config);
         let walk = generate_walk(&scene, seed, &config);
         write_clip(&args, &format!("scene_{seed:07}"), &scene, &walk)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes `ROOM.scene.json` for every room of `file` to the folder `out`, which is made.
+fn write_layouts(out: &Path, file: &Path) -> anyhow::Result<ExitCode> {
+    let rooms = read_real_rooms(file)?;
+    std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+    for room in &rooms {
+        if room.name.is_empty() || room.name.contains(['/', '\\']) {
+            bail!("{}: the room {:?} cannot be the name of a file; rename it", file.display(), room.name);
+        }
+        let path = out.join(format!("{}.scene.json", room.name));
+        let text = scene_file(room);
+        // What could not be rendered is told now, not when somebody tries.
+        for warning in parse_scene_file(&text, &path)?.warnings {
+            output::note(&format!("warning: {}: {warning}", path.display()));
+        }
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        output::result(&path.display().to_string());
     }
     Ok(ExitCode::SUCCESS)
 }

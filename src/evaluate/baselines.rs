@@ -86,6 +86,16 @@ pub enum Reading {
     Words,
 }
 
+impl Reading {
+    /// Name in tables of the baseline that reads so much.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Type => "most frequent answer",
+            Self::Words => "question words only",
+        }
+    }
+}
+
 /// The most frequent answer given the words of a question, learned from training
 /// seeds: what a model that never looks can reach.
 #[derive(Debug, Clone)]
@@ -153,10 +163,7 @@ impl WordPrior {
 
 impl Predictor for WordPrior {
     fn name(&self) -> &'static str {
-        match self.reading {
-            Reading::Type => "most frequent answer",
-            Reading::Words => "question words only",
-        }
+        self.reading.name()
     }
 
     fn predict(&mut self, clip: &BenchmarkClip) -> Result<Prediction, EvaluateError> {

@@ -200,7 +200,11 @@ fn coverage(poses: &BTreeMap<FrameIndex, CameraPose>, fov: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use rayon::prelude::*;
+
     use super::*;
+    use crate::evaluate::baselines::Oracle;
+    use crate::evaluate::{ClipFacts, Grouping, Metric, Predictor as _, Value, values_of};
 
     fn options() -> ClipOptions {
         ClipOptions {
@@ -226,6 +230,68 @@ mod tests {
         let first = clip.poses.values().next().unwrap();
         assert!(first.position.length() < 1e-4);
         assert!((first.heading().degrees() - 90.0).abs() < 0.1);
+    }
+
+    /// Clip `index` of the benchmark as the bundled model samples it, without pictures; with
+    /// questions only where it is `asked`, since these look at the scene.
+    fn unpictured(index: u64, asked: bool) -> BenchmarkClip {
+        let options = ClipOptions {
+            frames: NonZeroU32::new(32).unwrap(),
+            questions: QuestionOptions::default(),
+            ..options()
+        };
+        let (seed, tier) = (HELD_OUT_SEEDS + index, Tier::of(index));
+        let config = tier.config();
+        let scene = generate_scene(seed, &config);
+        let walk = generate_walk(&scene, seed, &config);
+        let questions = if asked { BenchmarkClip::questions_of(seed, tier, &options) } else { Vec::new() };
+        BenchmarkClip::without_pictures(String::new(), (seed, tier), &scene, &walk, questions, &options)
+    }
+
+    /// Each of `names` is the group of at least ten of `groups`, and there is no other one.
+    fn all_populated(grouping: Grouping, names: &[&str], groups: impl Iterator<Item = Option<String>>) {
+        let mut counts: BTreeMap<String, usize> = names.iter().map(|name| ((*name).to_owned(), 0)).collect();
+        for group in groups {
+            *counts.entry(group.unwrap()).or_default() += 1;
+        }
+        assert!(counts.values().all(|count| *count >= 10), "{}: {counts:?}", grouping.key());
+        assert_eq!(counts.len(), names.len(), "{}: {counts:?}", grouping.key());
+    }
+
+    #[test]
+    fn the_benchmark_has_clips_of_every_tier_and_viewpoint() {
+        let clips: Vec<ClipFacts> =
+            (0..500u64).into_par_iter().map(|index| ClipFacts::of(&unpictured(index, false))).collect();
+        for (grouping, names) in [
+            (Grouping::Tier, ["sparse_room", "cluttered_room", "several_rooms"]),
+            (Grouping::Coverage, ["below 180°", "180-300°", "above 300°"]),
+            (Grouping::CameraHeight, ["below 1.4 m", "1.4-1.6 m", "above 1.6 m"]),
+        ] {
+            let group = |clip: u32| {
+                let (metric, value, kind) = (Metric::ExactMatch, 0.0, None);
+                grouping.of(&clips, &Value { metric, clip, value, kind, path_distance: None, sigma: None })
+            };
+            all_populated(grouping, &names, (0..500).map(group));
+        }
+    }
+
+    #[test]
+    fn the_benchmark_has_situations_at_every_distance_and_answers_of_every_kind() {
+        let values: Vec<Value> = (0..60u64)
+            .into_par_iter()
+            .flat_map_iter(|index| {
+                let clip = unpictured(index, true);
+                let said = Oracle.predict(&clip).unwrap();
+                values_of(index as u32, &clip, &said)
+            })
+            .collect();
+        let of = |metric| values.iter().filter(move |value: &&Value| value.metric == metric);
+        let grouping = Grouping::PathDistance;
+        let names = ["below 0.5 m", "0.5-1.5 m", "above 1.5 m"];
+        all_populated(grouping, &names, of(Metric::Acc1m).map(|value| grouping.of(&[], value)));
+        for metric in [Metric::ExactMatch, Metric::ChoiceAccuracy, Metric::MeanRelativeAccuracy] {
+            assert!(of(metric).count() >= 50, "{metric:?}: {}", of(metric).count());
+        }
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub enum Statistic {
     Mean,
     /// Middle value.
     Median,
+    /// Largest value.
+    Max,
 }
 
 impl Statistic {
@@ -19,6 +21,7 @@ impl Statistic {
         match self {
             Self::Mean => (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64),
             Self::Median => super::median(values),
+            Self::Max => values.iter().copied().reduce(f64::max),
         }
     }
 }
@@ -39,18 +42,48 @@ const RESAMPLES: usize = 400;
 /// seed gives the same interval; `None` when no group has values.
 pub fn interval(groups: &[Vec<f64>], statistic: Statistic, seed: u64) -> Option<Interval> {
     let groups: Vec<&Vec<f64>> = groups.iter().filter(|group| !group.is_empty()).collect();
-    if groups.is_empty() {
+    let mut pooled = Vec::new();
+    resampled(groups.len(), seed, |drawn| {
+        pooled.clear();
+        drawn.iter().for_each(|group| pooled.extend_from_slice(groups[*group]));
+        statistic.of(&pooled)
+    })
+}
+
+/// Percentile bootstrap of `statistic` of the first values minus that of the second ones, over
+/// whole groups (one per clip) that hold both: what is hard about a clip is hard for both and
+/// falls out. The same seed gives the same interval; `None` when no group has values of both.
+pub fn paired_interval(groups: &[(Vec<f64>, Vec<f64>)], statistic: Statistic, seed: u64) -> Option<Interval> {
+    let groups: Vec<&(Vec<f64>, Vec<f64>)> =
+        groups.iter().filter(|(first, second)| !first.is_empty() && !second.is_empty()).collect();
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    resampled(groups.len(), seed, |drawn| {
+        first.clear();
+        second.clear();
+        for group in drawn {
+            first.extend_from_slice(&groups[*group].0);
+            second.extend_from_slice(&groups[*group].1);
+        }
+        Some(statistic.of(&first)? - statistic.of(&second)?)
+    })
+}
+
+/// The interval of `statistic` over draws of so many groups, with replacement; `None` without
+/// groups.
+fn resampled(
+    groups: usize,
+    seed: u64,
+    mut statistic: impl FnMut(&[usize]) -> Option<f64>,
+) -> Option<Interval> {
+    if groups == 0 {
         return None;
     }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut pooled = Vec::new();
+    let mut drawn = vec![0; groups];
     let mut statistics: Vec<f64> = (0..RESAMPLES)
         .filter_map(|_| {
-            pooled.clear();
-            for _ in 0..groups.len() {
-                pooled.extend_from_slice(groups[rng.random_range(0..groups.len())]);
-            }
-            statistic.of(&pooled)
+            drawn.fill_with(|| rng.random_range(0..groups));
+            statistic(&drawn)
         })
         .collect();
     statistics.sort_by(f64::total_cmp);
@@ -84,7 +117,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_hard_for_both_falls_out_of_a_difference() {
+        // Clips differ by 100, the two by 10 on each of them.
+        let clip = |i: usize| {
+            (
+                vec![f64::from(i.is_multiple_of(2)) * 100.0 + 10.0],
+                vec![f64::from(i.is_multiple_of(2)) * 100.0],
+            )
+        };
+        let groups: Vec<(Vec<f64>, Vec<f64>)> = (0..20).map(clip).collect();
+        let paired = paired_interval(&groups, Statistic::Mean, 1).unwrap();
+        assert!((paired.low - 10.0).abs() < 1e-9 && (paired.high - 10.0).abs() < 1e-9, "{paired:?}");
+        // A clip that only one of them has values of says nothing about the difference.
+        let lonely = [groups, vec![(vec![1e6], vec![]), (vec![], vec![1e6])]].concat();
+        assert_eq!(paired_interval(&lonely, Statistic::Mean, 1), Some(paired));
+    }
+
+    #[test]
     fn without_values_there_is_no_interval() {
         assert_eq!(interval(&[vec![], vec![]], Statistic::Median, 1), None);
+        assert_eq!(paired_interval(&[(vec![1.0], vec![])], Statistic::Mean, 1), None);
+    }
+
+    #[test]
+    fn the_largest_value_is_a_statistic() {
+        assert_eq!(Statistic::Max.of(&[0.5, 2.0, 1.0]), Some(2.0));
+        assert_eq!(Statistic::Max.of(&[]), None);
     }
 }

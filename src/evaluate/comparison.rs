@@ -1,58 +1,208 @@
-//! Several models on one benchmark, side by side.
+//! Several models on one benchmark, side by side, and how far they are apart.
 
-use super::report::{Column, Grouping, Report, cell, markdown};
+use super::report::{Column, Grouping, Report, Score, cell, markdown};
 use super::score::{Metric, Value};
 
+/// What says how hard a scene is and where it is seen from.
+const VIEWS: [Grouping; 4] =
+    [Grouping::Tier, Grouping::Coverage, Grouping::CameraHeight, Grouping::PathDistance];
+
 /// Metrics that are broken down, with the groupings that say something about them.
-const BROKEN_DOWN: [(Metric, &[Grouping]); 4] = [
-    (Metric::Acc1m, &[Grouping::Tier, Grouping::PathDistance, Grouping::Coverage, Grouping::CameraHeight]),
-    (Metric::ExactMatch, &[Grouping::QuestionType, Grouping::Tier, Grouping::Coverage]),
-    (Metric::ChoiceAccuracy, &[Grouping::QuestionType, Grouping::Tier]),
-    (Metric::MeanRelativeAccuracy, &[Grouping::QuestionType, Grouping::Tier]),
+const BROKEN_DOWN: [(Metric, &[Grouping]); 5] = [
+    (Metric::Acc1m, &VIEWS),
+    (Metric::Acc30deg, &VIEWS),
+    (Metric::ExactMatch, &Grouping::ALL),
+    (Metric::ChoiceAccuracy, &Grouping::ALL),
+    (Metric::MeanRelativeAccuracy, &Grouping::ALL),
 ];
 
+/// Metrics whose differences are shown; of the last one less is better.
+const COMPARED: [Metric; 6] = [
+    Metric::ExactMatch,
+    Metric::ChoiceAccuracy,
+    Metric::MeanRelativeAccuracy,
+    Metric::Acc1m,
+    Metric::Acc30deg,
+    Metric::LayoutMedianM,
+];
+
+/// Metrics of [`COMPARED`] that every model has: those of answers.
+const ANSWERS: [Metric; 2] = [Metric::ExactMatch, Metric::MeanRelativeAccuracy];
+
+/// Names of two columns, the second to be taken from the first.
+pub type Pair<'a> = (&'a str, &'a str);
+
 impl Report {
-    /// Markdown: a row per model with 95 % intervals, then one table per metric and
-    /// breakdown.
-    pub fn comparison(&self) -> String {
-        let measured = |metric: &Metric| {
-            self.columns.iter().any(|column| column.values.iter().any(|value| value.metric == *metric))
-        };
-        let metrics: Vec<Metric> = Metric::ALL.into_iter().filter(measured).collect();
-        let mut rows = vec![head("model", metrics.iter().map(|metric| metric.label().to_owned()))];
-        for column in &self.columns {
-            let cells = metrics.iter().map(|metric| cell(column.score(*metric, |_| true).as_ref(), true));
-            rows.push(head(&column.name, cells));
-        }
-        let mut text = markdown(&rows);
-        for (metric, groupings) in BROKEN_DOWN.into_iter().filter(|(metric, _)| measured(metric)) {
+    /// Markdown: one table per metric and breakdown, a row per model with 95 % intervals.
+    pub fn by_group(&self) -> String {
+        let mut text = String::new();
+        for (metric, groupings) in BROKEN_DOWN.into_iter().filter(|(metric, _)| self.measured(*metric)) {
             for &grouping in groupings {
-                text.push_str(&format!("\n{} by {}:\n\n", metric.label(), grouping.key().replace('_', " ")));
-                text.push_str(&markdown(&self.broken_down(metric, grouping)));
+                let groups = self.groups_of(metric, grouping);
+                if !groups.is_empty() {
+                    text.push_str(&format!("\n{} by {}:\n\n", metric.label(), title(grouping)));
+                    text.push_str(&markdown(&self.broken_down(metric, grouping, &groups)));
+                }
             }
         }
         text
     }
 
-    fn broken_down(&self, metric: Metric, grouping: Grouping) -> Vec<Vec<String>> {
-        let score = |column: &Column, group: &str| {
-            let keep = |value: &Value| grouping.of(&self.clips, value).as_deref() == Some(group);
-            column.score(metric, keep)
-        };
-        let groups: Vec<String> = self
-            .groups(grouping)
+    /// Markdown: a row per model with 95 % intervals.
+    pub fn summary(&self) -> String {
+        let metrics: Vec<Metric> = Metric::ALL
             .into_iter()
-            .filter(|group| self.columns.iter().any(|column| score(column, group).is_some()))
+            .filter(|metric| self.measured(*metric) && !metric.is_strangeness())
             .collect();
+        let mut rows = vec![head("model", metrics.iter().map(|metric| metric.label().to_owned()))];
+        for column in &self.columns {
+            let cells = metrics.iter().map(|metric| cell(column.score(*metric, |_| true).as_ref(), true));
+            rows.push(head(&column.name, cells));
+        }
+        markdown(&rows)
+    }
+
+    /// Markdown: a row per pair with the differences of what both have, on the same clips. Pairs that
+    /// name no column are left out.
+    pub fn differences(&self, pairs: &[Pair<'_>]) -> String {
+        let metrics: Vec<Metric> = COMPARED.into_iter().filter(|metric| self.measured(*metric)).collect();
+        let mut rows = vec![head("difference", metrics.iter().map(|metric| metric.label().to_owned()))];
+        for (name, a, b) in self.called_pairs(pairs) {
+            let cells = metrics.iter().map(|metric| signed(a.difference(b, *metric, |_| true).as_ref()));
+            rows.push(head(&name, cells));
+        }
+        markdown(&rows)
+    }
+
+    /// Markdown: [`Self::differences`] of the answers by family, scene and viewpoint, a table each.
+    pub fn differences_by_group(&self, pairs: &[Pair<'_>]) -> String {
+        let pairs = self.called_pairs(pairs);
+        let mut text = String::new();
+        for metric in ANSWERS.into_iter().filter(|metric| self.measured(*metric)) {
+            for grouping in Grouping::ALL {
+                let groups = self.groups_of(metric, grouping);
+                if groups.is_empty() {
+                    continue;
+                }
+                let mut rows = vec![head("difference", groups.iter().cloned())];
+                for (name, a, b) in &pairs {
+                    let cells = groups.iter().map(|group| {
+                        signed(a.difference(b, metric, |value| self.falls(grouping, group, value)).as_ref())
+                    });
+                    rows.push(head(name, cells));
+                }
+                text.push_str(&format!("\nDifference in {} by {}:\n\n", metric.label(), title(grouping)));
+                text.push_str(&markdown(&rows));
+            }
+        }
+        text
+    }
+
+    /// A Markdown list: whether answers of the first of each pair are better than those of the
+    /// second, and in how many of the tiers and viewpoint bins. Pairs that name no column are left
+    /// out.
+    pub fn verdicts(&self, pairs: &[Pair<'_>]) -> String {
+        let mut text = String::new();
+        for (first, second) in pairs {
+            let (Some(a), Some(b)) = (self.called(first), self.called(second)) else { continue };
+            for metric in ANSWERS {
+                let Some(all) = a.difference(b, metric, |_| true) else { continue };
+                let groups: Vec<Score> = VIEWS
+                    .iter()
+                    .flat_map(|view| self.groups_of(metric, *view).into_iter().map(move |name| (*view, name)))
+                    .filter_map(|(view, name)| {
+                        a.difference(b, metric, |value| self.falls(view, &name, value))
+                    })
+                    .collect();
+                let count = |wanted: Verdict| groups.iter().filter(|g| Verdict::of(g) == wanted).count();
+                text.push_str(&format!(
+                    "- {first} against {second}, {}: {}: {}; of {} tiers and viewpoint bins better in {}, \
+                     worse in {}.\n",
+                    metric.label(),
+                    signed(Some(&all)),
+                    Verdict::of(&all).words(),
+                    groups.len(),
+                    count(Verdict::Better),
+                    count(Verdict::Worse),
+                ));
+            }
+        }
+        text
+    }
+
+    fn measured(&self, metric: Metric) -> bool {
+        self.columns.iter().any(|column| column.values.iter().any(|value| value.metric == metric))
+    }
+
+    fn called(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// The columns of each pair with a name for their difference.
+    fn called_pairs(&self, pairs: &[Pair<'_>]) -> Vec<(String, &Column, &Column)> {
+        let found = |(a, b): &Pair<'_>| Some((format!("{a}, minus {b}"), self.called(a)?, self.called(b)?));
+        pairs.iter().filter_map(found).collect()
+    }
+
+    fn falls(&self, grouping: Grouping, group: &str, value: &Value) -> bool {
+        grouping.of(&self.clips, value).as_deref() == Some(group)
+    }
+
+    /// Groups in which some column has values of a metric.
+    fn groups_of(&self, metric: Metric, grouping: Grouping) -> Vec<String> {
+        let some = |group: &str, column: &Column| {
+            column.values.iter().any(|value| value.metric == metric && self.falls(grouping, group, value))
+        };
+        let groups = self.groups(grouping).into_iter();
+        groups.filter(|group| self.columns.iter().any(|column| some(group, column))).collect()
+    }
+
+    fn broken_down(&self, metric: Metric, grouping: Grouping, groups: &[String]) -> Vec<Vec<String>> {
         let mut rows = vec![head("model", groups.iter().cloned())];
         for column in &self.columns {
-            rows.push(head(
-                &column.name,
-                groups.iter().map(|group| cell(score(column, group).as_ref(), true)),
-            ));
+            let score = |group: &String| column.score(metric, |value| self.falls(grouping, group, value));
+            rows.push(head(&column.name, groups.iter().map(|group| cell(score(group).as_ref(), true))));
         }
         rows
     }
+}
+
+/// What the interval of a difference says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Better,
+    Worse,
+    Open,
+}
+
+impl Verdict {
+    fn of(difference: &Score) -> Self {
+        match difference.interval {
+            interval if interval.low > 0.0 => Self::Better,
+            interval if interval.high < 0.0 => Self::Worse,
+            _ => Self::Open,
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Better => "better",
+            Self::Worse => "worse",
+            Self::Open => "not told apart (the interval holds 0)",
+        }
+    }
+}
+
+/// A difference with its sign and interval.
+fn signed(difference: Option<&Score>) -> String {
+    difference.map_or_else(
+        || "-".to_owned(),
+        |score| format!("{:+.2} [{:+.2}, {:+.2}]", score.value, score.interval.low, score.interval.high),
+    )
+}
+
+fn title(grouping: Grouping) -> String {
+    grouping.key().replace('_', " ")
 }
 
 fn head(first: &str, rest: impl Iterator<Item = String>) -> Vec<String> {
@@ -66,27 +216,75 @@ mod tests {
     use crate::qa::QuestionKind;
 
     fn value(metric: Metric, clip: u32, value: f64) -> Value {
-        Value { metric, clip, value, kind: Some(QuestionKind::Is), path_distance: None, sigma: None }
+        Value { metric, clip, value, kind: Some(QuestionKind::Is), path_distance: Some(0.2), sigma: None }
+    }
+
+    fn report(columns: Vec<Column>) -> Report {
+        let facts = |tier| ClipFacts { tier, camera_height: 1.5, coverage_deg: 90.0 };
+        Report {
+            benchmark: "rooms".to_owned(),
+            columns,
+            clips: vec![facts(Tier::SparseRoom), facts(Tier::SeveralRooms)],
+            questions: 2,
+            unknown: None,
+        }
+    }
+
+    fn column(name: &str, metric: Metric, first: f64, second: f64) -> Column {
+        Column { name: name.to_owned(), values: vec![value(metric, 0, first), value(metric, 1, second)] }
     }
 
     #[test]
     fn models_stand_side_by_side() {
-        let column = |name: &str, hit: f64| Column {
-            name: name.to_owned(),
-            values: vec![value(Metric::ExactMatch, 0, hit), value(Metric::ExactMatch, 1, 0.0)],
-        };
-        let facts = |tier| ClipFacts { tier, camera_height: 1.5, coverage_deg: 90.0 };
-        let report = Report {
-            benchmark: "rooms".to_owned(),
-            columns: vec![column("plain", 0.0), column("full", 100.0)],
-            clips: vec![facts(Tier::SparseRoom), facts(Tier::SeveralRooms)],
-            questions: 2,
-            unknown: None,
-        };
-        let text = report.comparison();
+        let report = report(vec![
+            column("plain", Metric::ExactMatch, 0.0, 0.0),
+            column("full", Metric::ExactMatch, 100.0, 0.0),
+        ]);
+        let text = report.summary() + &report.by_group();
         assert!(text.contains("| full  | 50.00 [0.00, 100.00]"), "{text}");
         // By tier: right in the sparse room, wrong in the others.
         assert!(text.contains("| full  | 0.00 [0.00, 0.00] | 100.00 [100.00, 100.00] |"), "{text}");
         assert!(!text.contains("Acc@1.0 m"), "{text}");
+        assert!(text.contains("exact match (%) by distance to path:"), "{text}");
+    }
+
+    #[test]
+    fn headings_are_broken_down_by_viewpoint() {
+        let text = report(vec![column("full", Metric::Acc30deg, 100.0, 0.0)]).by_group();
+        for view in ["tiers", "coverage", "camera height", "distance to path"] {
+            assert!(text.contains(&format!("Acc@30° (%) by {view}:")), "{view} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn differences_are_told_with_their_interval_and_verdict() {
+        let report = report(vec![
+            column("plain", Metric::ExactMatch, 20.0, 60.0),
+            column("full", Metric::ExactMatch, 30.0, 70.0),
+            column("even", Metric::ExactMatch, 10.0, 70.0),
+        ]);
+        let text = report.differences(&[("full", "plain"), ("full", "nobody")]);
+        assert!(text.contains("| full, minus plain | +10.00 [+10.00, +10.00] |"), "{text}");
+        assert!(!text.contains("nobody") && !text.contains("Acc@1.0 m"), "{text}");
+        let by_group = report.differences_by_group(&[("full", "plain")]);
+        assert!(
+            by_group.contains("\nDifference in exact match (%) by tiers:\n\n| difference "),
+            "{by_group}"
+        );
+        // The first clip is the sparse room, the second has several: names are sorted.
+        let row = "| full, minus plain | +10.00 [+10.00, +10.00] | +10.00 [+10.00, +10.00] |";
+        assert!(by_group.contains(row), "{by_group}");
+        let text = report.verdicts(&[("full", "plain"), ("plain", "full"), ("even", "plain")]);
+        let lines: Vec<&str> = text.lines().collect();
+        // Two tiers, one bin each of coverage, height and distance.
+        let better =
+            "+10.00 [+10.00, +10.00]: better; of 5 tiers and viewpoint bins better in 5, worse in 0.";
+        assert!(lines[0].ends_with(better), "{text}");
+        assert!(
+            lines[1].ends_with(": worse; of 5 tiers and viewpoint bins better in 0, worse in 5."),
+            "{text}"
+        );
+        assert!(lines[2].contains("+0.00 [-10.00, +10.00]: not told apart"), "{text}");
+        assert!(lines[2].ends_with("better in 1, worse in 1."), "{text}");
     }
 }

@@ -19,15 +19,18 @@ mod predictions;
 mod predictor;
 pub mod real_rooms;
 mod report;
+mod requirement;
 mod score;
 pub mod text_overlap;
 
 pub use benchmark::{BenchmarkClip, ClipOptions};
-pub use bootstrap::{Interval, Statistic, interval};
+pub use bootstrap::{Interval, Statistic, interval, paired_interval};
+pub use comparison::Pair;
 pub use localization::{LocalizationError, LocalizationScores};
 pub use predictions::{PredictedAnswer, PredictionRecord, prediction_records};
 pub use predictor::{AnswerGuess, ModelPredictor, PoseGuess, Prediction, Predictor};
 pub use report::{Column, Grouping, Report, Score};
+pub use requirement::{Requirement, missed_bars};
 pub use score::{ClipFacts, Metric, Value, values_of};
 
 use rayon::prelude::*;

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::{BenchmarkClip, ClipOptions, EvaluateError};
 use crate::geometry::BevSigma;
 use crate::model::device::{self, ComputeDevice};
-use crate::model::{Clip, Loc3rModel, Query};
+use crate::model::{Clip, Loc3rModel, Query, VideoStep};
 use crate::qa::Situation;
 use crate::scene::{CameraEstimate, Layout};
 use crate::synth::QuestionOptions;
@@ -38,6 +38,8 @@ pub struct Prediction {
     pub layout: Option<Layout>,
     /// Poses of the sampled frames, anchor space.
     pub cameras: Vec<CameraEstimate>,
+    /// How unlike the training data the clip looks; above 1 it is remarked on.
+    pub strangeness: Option<f32>,
     /// One per question, in order.
     pub answers: Vec<AnswerGuess>,
     /// What to think of it ("random weights"); empty when there is nothing to say.
@@ -129,7 +131,13 @@ impl Predictor for ModelPredictor {
             token_points: self.true_points.then(|| clip.token_points((side, side))),
         };
         let started = Instant::now();
-        let video = self.model.encode_video(&shown, &mut |_| ControlFlow::Continue(()))?;
+        let mut strangeness = None;
+        let video = self.model.encode_video(&shown, &mut |step| {
+            if let VideoStep::Strangeness(told) = step {
+                strangeness = Some(told);
+            }
+            ControlFlow::Continue(())
+        })?;
         self.encoding = (self.encoding.0 + started.elapsed().as_secs_f64(), self.encoding.1 + 1);
         let started = Instant::now();
         let mut answers = Vec::with_capacity(clip.questions.len());
@@ -152,6 +160,6 @@ impl Predictor for ModelPredictor {
         self.answering.0 += started.elapsed().as_secs_f64();
         self.answering.1 += answers.len() as u32;
         let notice = self.notice().to_owned();
-        Ok(Prediction { layout: Some(video.layout), cameras: video.cameras, answers, notice })
+        Ok(Prediction { layout: Some(video.layout), cameras: video.cameras, strangeness, answers, notice })
     }
 }

@@ -68,13 +68,14 @@ pub fn scene_file(room: &RealRoom) -> String {
     let objects: Vec<_> = room.objects.iter().map(|object| object_json(object, middle)).collect();
     let tall = room.objects.iter().map(|object| object.bounds.top()).fold(2.5, f32::max);
     let seed = room.name.bytes().fold(0u64, |seed, byte| seed.wrapping_mul(31) + u64::from(byte));
-    json!({
+    let scene = json!({
         "rooms": [{ "bounds": [low, high] }],
         "finishes": [{ "height": tall + 0.1 }],
         "objects": objects,
         "walk": { "seed": seed, "seconds": WALK_SECS, "fps": WALK_FPS },
-    })
-    .to_string()
+    });
+    // A line for every number, for those who change it.
+    format!("{scene:#}\n")
 }
 
 /// The object with its front turned to the middle of the room: sides, not fronts, are

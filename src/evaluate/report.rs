@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::bootstrap::{Interval, interval};
+use super::bootstrap::{Interval, interval, paired_interval};
 use super::real_rooms::Unknown;
 use super::score::{ClipFacts, Metric, Value};
 
@@ -50,17 +50,41 @@ pub struct Score {
 impl Column {
     /// A metric over the values that `keep` accepts; `None` without any.
     pub fn score(&self, metric: Metric, keep: impl Fn(&Value) -> bool) -> Option<Score> {
-        let mut groups: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
-        for value in self.values.iter().filter(|value| value.metric == metric && keep(value)) {
-            groups.entry(value.clip).or_default().push(value.value);
-        }
-        let groups: Vec<Vec<f64>> = groups.into_values().collect();
+        let groups: Vec<Vec<f64>> = self.by_clip(metric, keep).into_values().collect();
         let pooled: Vec<f64> = groups.iter().flatten().copied().collect();
         Some(Score {
             value: metric.statistic().of(&pooled)?,
             interval: interval(&groups, metric.statistic(), INTERVAL_SEED)?,
             count: pooled.len(),
         })
+    }
+
+    /// How much larger a metric is here than in `other`, over the values that `keep` accepts of the
+    /// clips that both have some of; the interval is that of the difference. `None` without such
+    /// clips.
+    pub fn difference(&self, other: &Self, metric: Metric, keep: impl Fn(&Value) -> bool) -> Option<Score> {
+        let mut others = other.by_clip(metric, &keep);
+        let pairs: Vec<(Vec<f64>, Vec<f64>)> = self
+            .by_clip(metric, &keep)
+            .into_iter()
+            .filter_map(|(clip, values)| Some((values, others.remove(&clip)?)))
+            .collect();
+        let (mine, theirs): (Vec<Vec<f64>>, Vec<Vec<f64>>) = pairs.iter().cloned().unzip();
+        let (mine, theirs) = (mine.concat(), theirs.concat());
+        Some(Score {
+            value: metric.statistic().of(&mine)? - metric.statistic().of(&theirs)?,
+            interval: paired_interval(&pairs, metric.statistic(), INTERVAL_SEED)?,
+            count: mine.len(),
+        })
+    }
+
+    /// Values of a metric that `keep` accepts, per clip.
+    fn by_clip(&self, metric: Metric, keep: impl Fn(&Value) -> bool) -> BTreeMap<u32, Vec<f64>> {
+        let mut groups: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
+        for value in self.values.iter().filter(|value| value.metric == metric && keep(value)) {
+            groups.entry(value.clip).or_default().push(value.value);
+        }
+        groups
     }
 
     /// Acc@1.0 m of the fifth of the answers with the largest spread, and of the
@@ -127,7 +151,7 @@ impl Report {
             ]];
             for (name, scores) in groups {
                 let count = scores.iter().flatten().map(|score| score.count).max().unwrap_or(0);
-                let cells = scores.iter().map(|score| cell(score.as_ref(), false));
+                let cells = scores.iter().map(|score| cell(score.as_ref(), true));
                 rows.push([name, count.to_string()].into_iter().chain(cells).collect());
             }
             text.push('\n');
@@ -161,8 +185,7 @@ impl Report {
             let score = model.score(metric, |_| true);
             top.insert(metric.key().to_owned(), json!(score.map(|score| round(score.value))));
             if let Some(score) = score {
-                let bounds = [round(score.interval.low), round(score.interval.high)];
-                intervals.insert(metric.key().to_owned(), json!(bounds));
+                intervals.insert(metric.key().to_owned(), json!(bounds(score.interval)));
             }
         }
         top.insert("intervals".to_owned(), Json::Object(intervals));
@@ -182,7 +205,12 @@ impl Report {
                     let keys = BROKEN_DOWN.iter().map(|metric| metric.key());
                     let scores = keys.zip(&scores).filter_map(|(key, score)| {
                         let score = (*score)?;
-                        Some((key.to_owned(), json!({ "value": round(score.value), "count": score.count })))
+                        let told = json!({
+                            "value": round(score.value),
+                            "interval": bounds(score.interval),
+                            "count": score.count,
+                        });
+                        Some((key.to_owned(), told))
                     });
                     (name, Json::Object(scores.collect()))
                 })
@@ -302,6 +330,11 @@ fn column_json(column: &Column) -> Json {
     Json::Object(scores.collect())
 }
 
+/// An interval in JSON: its ends.
+fn bounds(interval: Interval) -> [f64; 2] {
+    [round(interval.low), round(interval.high)]
+}
+
 /// Rounded to what an evaluation can tell.
 fn round(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
@@ -386,6 +419,7 @@ mod tests {
         assert_eq!(json["baselines"]["room centre"]["acc_1m"], 50.0);
         assert_eq!(json["tiers"]["sparse_room"]["acc_1m"]["count"], 20);
         assert_eq!(json["camera_height"]["1.4-1.6 m"]["acc_1m"]["value"], 80.0);
+        assert_eq!(json["camera_height"]["1.4-1.6 m"]["acc_1m"]["interval"], json!([80.0, 80.0]));
         for key in [
             "acc_0_5m",
             "acc_1m",
@@ -413,6 +447,26 @@ mod tests {
         let table = report().table();
         assert!(table.contains("| Acc@1.0 m (%) | 80.00 [80.00, 80.00] | 50.00"), "{table}");
         assert!(table.contains("sparse_room"), "{table}");
+    }
+
+    #[test]
+    fn groups_have_intervals_in_the_table() {
+        let table = report().table();
+        let row = table.lines().find(|line| line.starts_with("| sparse_room")).unwrap();
+        assert!(row.contains("| 20     | 80.00 [80.00, 80.00] |"), "{table}");
+    }
+
+    #[test]
+    fn a_difference_is_that_of_the_clips_both_have() {
+        let report = report();
+        let (model, blind) = (&report.columns[0], &report.columns[1]);
+        // Of four clips the baseline has two, one hit and one miss.
+        let difference = model.difference(blind, Metric::Acc1m, |_| true).unwrap();
+        assert_eq!((difference.value, difference.count), (30.0, 10));
+        assert_eq!(difference.interval, Interval { low: -20.0, high: 80.0 });
+        let same = model.difference(model, Metric::Acc1m, |_| true).unwrap();
+        assert_eq!((same.value, same.interval), (0.0, Interval { low: 0.0, high: 0.0 }));
+        assert_eq!(model.difference(blind, Metric::Acc30deg, |_| true), None);
     }
 
     #[test]

@@ -12,10 +12,11 @@ use super::bootstrap::Statistic;
 use super::geometry::{PointError, camera_errors, layout_errors};
 use super::predictor::{AnswerGuess, Prediction};
 use super::{BenchmarkClip, LocalizationError, Tier};
-use crate::qa::{AnswerKey, QuestionKind, choice_letter};
+use crate::qa::{AnswerKey, LabeledQuestion, QuestionKind, choice_letter};
 use crate::synth::SynthQuestion;
 
-/// What is measured. Shares are in percent, higher is better; medians are errors.
+/// What is measured. Shares are in percent, higher is better; medians are errors; of strangeness
+/// less is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
@@ -63,11 +64,15 @@ pub enum Metric {
     /// Token errors within two standard deviations.
     #[serde(rename = "layout_within_2_sigma")]
     LayoutWithin2Sigma,
+    /// Largest strangeness of a clip; above 1 it is remarked on.
+    StrangenessMax,
+    /// Clips that are remarked on as unlike the training rooms.
+    StrangeClipsPct,
 }
 
 impl Metric {
     /// All metrics in the order of tables.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Acc05m,
         Self::Acc1m,
         Self::Acc15deg,
@@ -86,6 +91,8 @@ impl Metric {
         Self::Within2Sigma,
         Self::LayoutWithin1Sigma,
         Self::LayoutWithin2Sigma,
+        Self::StrangenessMax,
+        Self::StrangeClipsPct,
     ];
 
     /// Name in JSON, and in `--require`.
@@ -109,6 +116,8 @@ impl Metric {
             Self::Within2Sigma => "within_2_sigma",
             Self::LayoutWithin1Sigma => "layout_within_1_sigma",
             Self::LayoutWithin2Sigma => "layout_within_2_sigma",
+            Self::StrangenessMax => "strangeness_max",
+            Self::StrangeClipsPct => "strange_clips_pct",
         }
     }
 
@@ -133,6 +142,8 @@ impl Metric {
             Self::Within2Sigma => "position within 2 σ (%, ideal 86)",
             Self::LayoutWithin1Sigma => "layout within 1 σ (%, ideal 39)",
             Self::LayoutWithin2Sigma => "layout within 2 σ (%, ideal 86)",
+            Self::StrangenessMax => "largest strangeness (warns above 1)",
+            Self::StrangeClipsPct => "clips that warn as strange (%)",
         }
     }
 
@@ -156,6 +167,11 @@ impl Metric {
         matches!(self, Self::LayoutMedianM | Self::LayoutWithin1Sigma | Self::LayoutWithin2Sigma)
     }
 
+    /// Whether it tells how much clips look like the training rooms.
+    pub fn is_strangeness(self) -> bool {
+        matches!(self, Self::StrangenessMax | Self::StrangeClipsPct)
+    }
+
     /// How values are summed up.
     pub fn statistic(self) -> Statistic {
         match self {
@@ -165,6 +181,7 @@ impl Metric {
             | Self::CameraPositionPct
             | Self::CameraRotationDeg
             | Self::CameraStepYawDeg => Statistic::Median,
+            Self::StrangenessMax => Statistic::Max,
             _ => Statistic::Mean,
         }
     }
@@ -181,7 +198,8 @@ pub struct Value {
     pub value: f64,
     /// Type of the question, for answers.
     pub kind: Option<QuestionKind>,
-    /// Distance from the described position to the camera path, metres, for poses.
+    /// Distance from the described position to the camera path, metres; for poses, and for answers
+    /// from a situation.
     pub path_distance: Option<f32>,
     /// Spread that came with a position, metres; for a token that along its error.
     pub sigma: Option<f32>,
@@ -236,7 +254,7 @@ pub fn values_of(number: u32, clip: &BenchmarkClip, prediction: &Prediction) -> 
     values.geometry(clip, prediction);
     let mut located = BTreeSet::new();
     for (question, guess) in clip.questions.iter().zip(&prediction.answers) {
-        values.answer(question, guess);
+        values.answer(clip, question, guess);
         // Questions of one situation share its text: it is located once.
         if let Some(text) = &question.labeled.question.situation_text
             && located.insert(text.clone())
@@ -270,6 +288,10 @@ impl Values {
                 self.push(Metric::LayoutWithin2Sigma, hit(error.sigmas <= 2.0));
             }
         }
+        if let Some(strangeness) = prediction.strangeness {
+            self.push(Metric::StrangenessMax, f64::from(strangeness));
+            self.push(Metric::StrangeClipsPct, hit(strangeness > 1.0));
+        }
         let cameras = camera_errors(&prediction.cameras, &clip.poses);
         for (metric, errors) in [
             (Metric::CameraPositionPct, cameras.position_pct),
@@ -282,14 +304,20 @@ impl Values {
         }
     }
 
-    fn answer(&mut self, question: &SynthQuestion, guess: &AnswerGuess) {
+    fn answer(&mut self, clip: &BenchmarkClip, question: &SynthQuestion, guess: &AnswerGuess) {
         let Some(text) = &guess.text else { return };
-        let (kind, key) = (Some(question.labeled.question.kind), &question.labeled.key);
+        let LabeledQuestion { question, key, situation } = &question.labeled;
+        let distance = situation.map(|situation| clip.distance_to_path(situation.position));
+        let mut add = |metric: Metric, value: f64| {
+            let added = self.push(metric, value);
+            added.kind = Some(question.kind);
+            added.path_distance = distance;
+        };
         let (metric, score) = answer_score(text, key);
-        self.push(metric, score).kind = kind;
+        add(metric, score);
         if let AnswerKey::Text(references) = key {
             let refined = refined_match(&clean_answer(text), &cleaned(references));
-            self.push(Metric::ExactMatchRefined, hit(refined)).kind = kind;
+            add(Metric::ExactMatchRefined, hit(refined));
         }
     }
 
@@ -319,12 +347,56 @@ impl Values {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
+    use crate::evaluate::baselines::Oracle;
+    use crate::evaluate::{ClipOptions, Predictor as _};
+    use crate::synth::QuestionOptions;
 
     #[test]
     fn keys_are_the_names_in_json() {
         for metric in Metric::ALL {
             assert_eq!(serde_json::to_value(metric).unwrap(), metric.key());
         }
+    }
+
+    #[test]
+    fn answers_from_a_situation_know_how_far_it_is_from_the_path() {
+        let options = ClipOptions {
+            frames: NonZeroU32::new(2).unwrap(),
+            image_size: 16,
+            spacing: None,
+            questions: QuestionOptions { situations: 3, room_questions: 3, ..QuestionOptions::default() },
+        };
+        let clip = BenchmarkClip::held_out(0, &options);
+        let values = values_of(0, &clip, &Oracle.predict(&clip).unwrap());
+        let answers: Vec<&Value> =
+            values.iter().filter(|v| v.kind.is_some() && v.metric != Metric::ExactMatchRefined).collect();
+        assert_eq!(answers.len(), clip.questions.len());
+        for (value, question) in answers.iter().zip(&clip.questions) {
+            let situation = question.labeled.situation;
+            assert_eq!(value.path_distance, situation.map(|s| clip.distance_to_path(s.position)));
+        }
+        assert!(answers.iter().any(|value| value.path_distance.is_some()), "no situation");
+        assert!(answers.iter().any(|value| value.path_distance.is_none()), "no question about the room");
+    }
+
+    #[test]
+    fn clips_above_the_limit_are_strange() {
+        let mut values = Values { clip: 0, values: Vec::new() };
+        let options = ClipOptions {
+            frames: NonZeroU32::new(2).unwrap(),
+            image_size: 16,
+            spacing: None,
+            questions: QuestionOptions { situations: 0, room_questions: 0, ..QuestionOptions::default() },
+        };
+        let clip = BenchmarkClip::held_out(0, &options);
+        for strangeness in [None, Some(0.75), Some(1.0), Some(1.25)] {
+            values.geometry(&clip, &Prediction { strangeness, ..Prediction::default() });
+        }
+        let of = |metric| values.values.iter().filter(move |v| v.metric == metric).map(|v| v.value);
+        assert_eq!(of(Metric::StrangenessMax).collect::<Vec<_>>(), [0.75, 1.0, 1.25]);
+        assert_eq!(of(Metric::StrangeClipsPct).collect::<Vec<_>>(), [0.0, 0.0, 100.0]);
     }
 }

@@ -10,7 +10,7 @@ use loc3r::model::{Loc3rModel, ModelConfig};
 use loc3r::synth::{HELD_OUT_SEEDS, QuestionOptions};
 use serde_json::Value;
 
-use crate::checkpoints::Workshop;
+use crate::checkpoints::{Workshop, finished};
 
 const CLIPS: u64 = 3;
 
@@ -80,6 +80,62 @@ fn what_to_think_of_answers_stands_beside_them() {
     assert_eq!(json["notice"], "random weights");
 }
 
+#[test]
+fn a_model_below_the_bars_fails_by_name() {
+    let workshop = Workshop::new();
+    let run = workshop.run(&["evaluate", "--count", "2", "--bars"]);
+    assert_eq!(run.code(), Some(1), "{}", run.stderr());
+    assert!(run.stdout().contains("| measure"), "{}", run.stdout());
+    // It says nothing sensible, and knows nothing of a room.
+    for bar in ["exact_match must be 8 points above ", "mean_relative_accuracy must be 10 points above "] {
+        assert!(run.stderr().contains(bar), "{bar} is missing in\n{}", run.stderr());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_prints_what_was_measured_so_far() {
+    use std::time::{Duration, Instant};
+
+    let workshop = Workshop::new();
+    let running = workshop.start(&["evaluate", "--predictions", "said.jsonl"]);
+    let said = || std::fs::read_to_string(workshop.path("said.jsonl")).unwrap_or_default();
+    let started = Instant::now();
+    while !said().ends_with('\n') && started.elapsed() < Duration::from_secs(100) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let signal = std::process::Command::new("kill").args(["-INT", &running.id().to_string()]).status();
+    assert!(signal.unwrap().success());
+    let run = finished(running);
+    let message = run.failure();
+
+    let clips: std::collections::BTreeSet<String> = said()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["clip"].as_str().unwrap().to_owned())
+        .collect();
+    let (done, table) = (clips.len(), run.stdout());
+    assert!((1..500).contains(&done), "{done}");
+    assert!(table.starts_with(&format!("Stopped: {done} of 500 clips only.\n")), "{table}");
+    assert!(table.contains(&format!("Benchmark rooms: {done} clips, ")), "{table}");
+    assert!(message.contains(&format!("stopped after {done} of 500 clips")), "{message}");
+}
+
+/// Clips that everybody sees first are like those that the model was trained on.
+#[cfg(feature = "ffmpeg")]
+#[test]
+fn bundled_clips_are_not_remarked_on() {
+    let workshop = Workshop::new();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let model = root.join("assets/models/loc3r-mini");
+    for name in ["studio", "two_rooms", "office"] {
+        let clip = root.join(format!("sample_videos/{name}.mp4"));
+        let ask = ["ask", clip.to_str().unwrap(), "What is on my left?", "--model", model.to_str().unwrap()];
+        let run = workshop.run(&ask);
+        run.success();
+        assert!(!run.stderr().contains("looks unlike"), "{name}: {}", run.stderr());
+    }
+}
+
 /// What the bundled model says of two held-out clips when it computes with numbers of `dtype`.
 fn bundled(dtype: DType) -> Vec<Prediction> {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/models/loc3r-mini");
@@ -93,6 +149,8 @@ fn bundled(dtype: DType) -> Vec<Prediction> {
 #[test]
 fn half_precision_says_nearly_the_same() {
     let full = bundled(DType::F32);
+    // Held-out rooms look like those it was trained on.
+    assert!(full.iter().all(|said| said.strangeness.is_some_and(|strange| strange <= 1.0)));
     for dtype in [DType::F16, DType::BF16] {
         let half = bundled(dtype);
         let (mut layout, mut position, mut same, mut all) = (Vec::new(), Vec::new(), 0, 0);
