@@ -394,7 +394,10 @@ fn broken_checkpoints_name_file_and_tensor() {
         let wrong = Tensor::zeros((3, 5), DType::F32, &DEVICE).unwrap();
         tensors.insert("model.f_proj.weight".to_owned(), wrong);
     });
-    assert!(shape.contains("model.f_proj.weight is [3, 5] in model.safetensors, the model needs [4, 32]"), "{shape}");
+    assert!(
+        shape.contains("model.f_proj.weight is [3, 5] in model.safetensors, the model needs [4, 32]"),
+        "{shape}"
+    );
     let nan = message(&|tensors| {
         let bad = Tensor::full(f32::NAN, 4, &DEVICE).unwrap();
         tensors.insert("model.f_proj.bias".to_owned(), bad);
