@@ -34,6 +34,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::model::freed_memory;
+
 const EXAMPLES: &str = "\
 Examples:
   loc3r                                        the app, on the first bundled clip
@@ -80,6 +82,7 @@ enum Command {
 /// Parses the command line, runs it and reports errors: 0 success, 1 the job
 /// found a problem, 2 wrong use or failure.
 pub fn main() -> ExitCode {
+    freed_memory::keep();
     output::start_logging();
     let cli = Cli::parse();
     let outcome = match cli.command.unwrap_or_else(|| Command::View(view::ViewArgs::default())) {

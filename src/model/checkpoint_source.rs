@@ -12,7 +12,6 @@ use candle_nn::var_builder::SimpleBackend;
 use super::config::ModelConfig;
 use super::gguf::names;
 use super::key_report::{KeyReport, StoredAs};
-use super::own_memory::settled;
 use super::published::is_ignored;
 use super::quantized::QuantizedSource;
 use super::weight_files::{Place, WeightFiles};
@@ -118,7 +117,7 @@ impl CheckpointSource {
         }
         let tensor = if self.reads {
             let read = self.files.read(place, device).and_then(|read| match read {
-                Some(tensor) => settled(tensor.to_dtype(dtype)?).map(Some),
+                Some(tensor) => tensor.to_dtype(dtype).map(Some),
                 None => Ok(None),
             });
             read.map_err(|error| self.fault(place, &error))?

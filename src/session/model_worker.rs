@@ -12,6 +12,7 @@ use super::{
     AnswerDone, Compute, ModelSight, RequestId, SessionError, SessionEvent, SessionRequest, Stage, Timing,
     TokenCounts,
 };
+use crate::model::freed_memory;
 use crate::model::{Query, ReplyStep, VideoStep};
 use crate::qa::{Question, Situation, SituationEstimate};
 use crate::scene::{CameraEstimate, Layout};
@@ -163,6 +164,7 @@ impl Job<'_> {
             SessionRequest::LoadModel { folder, compute } => self.load(folder, compute, loaded, loader),
             SessionRequest::UnloadModel => {
                 *loaded = None;
+                freed_memory::give_back();
                 self.tell(SessionEvent::ModelUnloaded { request: self.request });
                 Ok(())
             }
@@ -201,6 +203,7 @@ impl Job<'_> {
     ) -> Result<(), SessionError> {
         // Two models may not fit: the old one goes first.
         let had_one = loaded.take().is_some();
+        freed_memory::give_back();
         let (engine, model) = loader(&folder, compute).inspect_err(|_failure| {
             if had_one {
                 self.tell(SessionEvent::ModelUnloaded { request: self.request });

@@ -5,15 +5,18 @@
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
+use std::sync::PoisonError;
 
 use anyhow::{bail, ensure};
 use candle_core::{D, DType, Device, Tensor};
+use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{fastest, reference};
 use crate::cli::convert::{Blocks, Numbers};
 use crate::cli::output;
+use crate::model::freed_memory;
 use crate::model::memory_plan::{free_memory, gigabytes};
 use crate::model::quantized::Weights;
 use crate::model::qwen2::{KvCache, Qwen2};
@@ -96,6 +99,8 @@ pub(super) fn run(args: &InferArgs) -> anyhow::Result<ExitCode> {
     let prefix = VisualLayout::new(&config, frames).len() + PROMPT;
     let seconds = measure(args, &config, frames, prefix)?;
     let peak = peak_memory();
+    // The reference needs it.
+    freed_memory::give_back();
     let sizes = json!({
         "vision": config.vision, "language": config.language, "frames": frames, "prefix": prefix,
         "chunk": siglip::CHUNK.min(frames), "prefill_chunk": PREFILL_CHUNK, "question": args.question,
@@ -134,8 +139,7 @@ fn numbers(args: &InferArgs) -> String {
 fn measure(args: &InferArgs, config: &ModelConfig, frames: usize, prefix: usize) -> anyhow::Result<Seconds> {
     let device = &Device::Cpu;
     let vision = {
-        let variables = SeededVariables::new(1);
-        let tower = SiglipTower::new(&config.vision, &variables.builder(DType::F32, device))?;
+        let tower = at_rest(1, |weights| SiglipTower::new(&config.vision, weights))?;
         let side = config.vision.image_size;
         let pixels = Tensor::randn(0f32, 1.0, (frames, 3, side, side), device)?;
         fastest(args.repeats, || {
@@ -187,13 +191,28 @@ fn language_model(args: &InferArgs, config: &ModelConfig) -> anyhow::Result<Qwen
         gigabytes(needed),
         gigabytes(free.unwrap_or_default())
     );
-    let dense = SeededVariables::new(2).builder(DType::F32, device);
     let source = quantization.map(RandomBlocks);
-    let weights = match &source {
-        Some(source) => Weights::with_quantized(&dense, source),
-        None => Weights::dense(&dense),
-    };
-    Ok(Qwen2::from_weights(&config.language, &weights.pp("model"), &weights)?)
+    Ok(at_rest(2, |dense| {
+        let weights = match &source {
+            Some(source) => Weights::with_quantized(dense, source),
+            None => Weights::dense(dense),
+        };
+        Qwen2::from_weights(&config.language, &weights.pp("model"), &weights)
+    })?)
+}
+
+/// Builds something of random weights that are not to be trained, as those of a checkpoint:
+/// operations on variables keep what a backward pass would need.
+fn at_rest<T>(
+    seed: u64,
+    build: impl Fn(&VarBuilder<'_>) -> candle_core::Result<T>,
+) -> candle_core::Result<T> {
+    let (variables, device) = (SeededVariables::new(seed), &Device::Cpu);
+    drop(build(&variables.builder(DType::F32, device))?);
+    let map = variables.var_map();
+    let map = map.data().lock().unwrap_or_else(PoisonError::into_inner);
+    let constants = map.iter().map(|(name, variable)| (name.clone(), variable.as_tensor().detach()));
+    build(&VarBuilder::from_tensors(constants.collect(), DType::F32, device))
 }
 
 /// The most memory that this process had so far, bytes; `None` where the system does not tell.
