@@ -100,7 +100,7 @@ pub(super) fn run(args: ConvertArgs) -> anyhow::Result<ExitCode> {
         bar.clear();
     }
     output::result(&format!(
-        "{}: {tensors} tensors, {}, read back; {left_out} tensors that nothing needs were left out{table}",
+        "{}: {tensors} tensors, {}, read back; {left_out} that nothing needs left out{table}",
         args.out.display(),
         gigabytes(bytes),
     ));

@@ -412,6 +412,11 @@ impl ModelConfig {
         self.camera_token_dim > 0
     }
 
+    /// Whether a newline vector stands anywhere among the tokens of a video.
+    pub fn has_newline(&self) -> bool {
+        self.newline != NewlineMode::NoToken || self.camera_newline
+    }
+
     /// Vision tokens along one side of a frame.
     pub fn token_grid(&self) -> usize {
         self.pooling.pooled(self.vision.grid())

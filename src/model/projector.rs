@@ -27,14 +27,14 @@ impl Projector {
     pub fn new(config: &ModelConfig, weights: &VarBuilder<'_>) -> Result<Self> {
         let width = config.language.hidden_size;
         let grid = config.vision.grid();
-        let needs_newline = config.newline != NewlineMode::NoToken || config.camera_newline;
         let start = Init::Randn { mean: 0.0, stdev: 1.0 / (width as f64).sqrt() };
         Ok(Self {
             mlp: Mlp::new(config.vision.hidden_size, width, width, &weights.pp("mm_projector"))?,
             pooling: config.pooling,
             grid,
             pooling_matrix: pooling_matrix(config.pooling, grid, weights.dtype(), weights.device())?,
-            newline: needs_newline
+            newline: config
+                .has_newline()
                 .then(|| weights.get_with_hints(width, "image_newline", start))
                 .transpose()?,
         })

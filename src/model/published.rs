@@ -53,7 +53,7 @@ pub(super) fn is_ignored(name: &str, config: &ModelConfig) -> bool {
         return twice || uncalled || unused.iter().any(|part| rest.starts_with(part));
     }
     let tied_output = name == "lm_head.weight" && config.language.tie_word_embeddings;
-    let unused_newline = name == "model.image_newline";
+    let unused_newline = name == "model.image_newline" && !config.has_newline();
     tied_output
         || unused_newline
         || name.starts_with(TRAINING_ONLY_PREFIX)
@@ -145,6 +145,7 @@ fn unknown_modules(shapes: &BTreeMap<String, Vec<usize>>) -> Vec<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::config::NewlineMode;
 
     #[test]
     fn heads_are_recognised_by_their_shapes() {
@@ -208,6 +209,9 @@ mod tests {
         assert!(is_ignored(&layer(26), &config));
         assert!(!is_ignored(&layer(25), &config) && !is_ignored(&layer(27), &config));
         assert!(!is_ignored("lm_head.weight", &config));
+        assert!(!is_ignored("model.image_newline", &config));
+        let without = ModelConfig { newline: NewlineMode::NoToken, ..config.clone() };
+        assert!(is_ignored("model.image_newline", &without));
         assert!(!is_ignored("model.layers.0.extra", &config));
         assert!(is_ignored("training.mention.weight", &config));
     }

@@ -9,9 +9,11 @@ use candle_core::quantized::gguf_file::{Value, write};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
 use loc3r::model::checkpoint::{self, Checkpoint};
+use loc3r::model::config::NewlineMode;
 use loc3r::model::convert::convert;
 use loc3r::model::quantize::{Quantization, quantize};
 use loc3r::model::qwen2::KvCache;
+use loc3r::model::random_weights::write_random;
 use loc3r::model::{ModelConfig, Network, SeededVariables, TextTokenizer};
 
 use crate::checkpoints::{Workshop, tensors_of, write_tiny};
@@ -331,6 +333,20 @@ fn a_damaged_file_is_refused_by_name() {
 fn data_start(bytes: &[u8]) -> usize {
     let mut file = std::io::Cursor::new(bytes);
     candle_core::quantized::gguf_file::Content::read(&mut file).unwrap().tensor_data_offset as usize
+}
+
+#[test]
+fn the_newline_between_rows_of_a_frame_survives_conversions() {
+    let folder = tempfile::tempdir().unwrap();
+    let [model, whole, file] = ["model", "whole", "file.gguf"].map(|name| folder.path().join(name));
+    let config = ModelConfig { newline: NewlineMode::Grid, ..ModelConfig::tiny() };
+    write_random(&config, &model, DType::F32, 1, &mut |_, _| {}).unwrap();
+    assert_eq!(convert(&model, &whole, None, &mut |_, _| {}).unwrap().left_out, 0);
+    assert_eq!(quantize(&model, &file, Quantization::Q8_0, None, &mut |_, _| {}).unwrap().left_out, 0);
+    for path in [model, whole, file] {
+        let loaded = Checkpoint::load(&path, DType::F32, &DEVICE).unwrap();
+        assert!(loaded.report.used.iter().any(|name| name == "model.image_newline"), "{}", path.display());
+    }
 }
 
 #[test]
