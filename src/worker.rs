@@ -142,16 +142,15 @@ pub fn side_by_side<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync
     }
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(items.len())));
     let take_turns = || {
-        while let Some((at, item)) = {
+        loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
-            items.get(at).map(|item| (at, item))
-        } {
+            let Some(item) = items.get(at) else { return };
             let result = work(item);
             done.lock().unwrap_or_else(PoisonError::into_inner).push((at, result));
         }
     };
     std::thread::scope(|scope| {
-        let start = |lane: &'static ThreadPool| scope.spawn(|| lane.install(&take_turns));
+        let start = |lane: &'static ThreadPool| scope.spawn(|| lane.install(take_turns));
         let started: Vec<_> = lanes.iter().take(items.len()).map(start).collect();
         for lane in started {
             if let Err(panic) = lane.join() {

@@ -161,7 +161,7 @@ impl AnswerJson {
             if first { (state.encoded_frames, state.reused_tokens) } else { (0, answer.tokens.reused) };
         let tokens = TokenCounts { reused, ..answer.tokens };
         let answered = Self::new(asked, answer, estimate, model, video.path.clone(), reading);
-        Ok(Self { encoded_frames, tokens, ..answered })
+        Ok(Self { tokens, encoded_frames, ..answered })
     }
 
     fn new(

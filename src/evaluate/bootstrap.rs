@@ -45,7 +45,9 @@ pub fn interval(groups: &[Vec<f64>], statistic: Statistic, seed: u64) -> Option<
     let mut pooled = Vec::new();
     resampled(groups.len(), seed, |drawn| {
         pooled.clear();
-        drawn.iter().for_each(|group| pooled.extend_from_slice(groups[*group]));
+        for group in drawn {
+            pooled.extend_from_slice(groups[*group]);
+        }
         statistic.of(&pooled)
     })
 }

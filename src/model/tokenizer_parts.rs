@@ -123,8 +123,7 @@ impl Parts<'_> {
     fn merges(&self, vocabulary: &BTreeMap<String, u32>) -> Result<Vec<[String; 2]>, ModelError> {
         let text = self.text(MERGES_FILE)?;
         let lines = text.lines().enumerate();
-        let lines =
-            lines.filter(|(at, line)| !line.is_empty() && !(*at == 0 && line.starts_with("#version")));
+        let lines = lines.filter(|(at, line)| !(line.is_empty() || *at == 0 && line.starts_with("#version")));
         lines
             .map(|(at, line)| {
                 let wrong = |what: &str| {

@@ -76,7 +76,7 @@ fn what_a_thread_holds_is_counted() {
         black_box(vec![1u8; 1_000_000])
     });
     assert_eq!(most, 3_000_000);
-    let (_, most) = most_held(|| drop(kept));
+    let ((), most) = most_held(|| drop(kept));
     assert_eq!(most, 0);
     // Many small ones count as one large one does.
     let (_, most) = most_held(|| black_box((0..1000).map(|k| vec![k as u8; 1000]).collect::<Vec<_>>()));

@@ -62,7 +62,7 @@ fn the_ablation_measures_every_model_and_does_nothing_twice() {
         |name: &str| table.lines().find(|line| line.starts_with(&format!("| {name}"))).unwrap().to_owned();
     assert!(row("language only").contains("| - "), "{table}");
     assert!(!row("+ camera token (full)").contains("| - "), "{table}");
-    assert!(row("+ both, seed 0").contains("["), "{table}");
+    assert!(row("+ both, seed 0").contains('['), "{table}");
     let difference = row("+ camera token (full), minus language only");
     assert!(difference.contains("| - ") && difference.contains(" ["), "{table}");
     let outcome = workshop.path("all/full-0/outcome_2.json");

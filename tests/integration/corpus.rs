@@ -232,7 +232,8 @@ fn changes() -> impl Strategy<Value = (Index, Vec<Change>)> {
 fn digits(bytes: &[u8]) -> Vec<(usize, usize)> {
     let is_digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
     let starts = (0..bytes.len()).filter(|&at| is_digit(at) && (at == 0 || !is_digit(at - 1)));
-    starts.map(|start| (start, (start..).find(|&at| !is_digit(at)).unwrap_or(start))).collect()
+    let end = |start: usize| (start..bytes.len()).find(|&at| !is_digit(at)).unwrap_or(bytes.len());
+    starts.map(|start| (start, end(start))).collect()
 }
 
 impl Change {

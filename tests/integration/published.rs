@@ -201,7 +201,7 @@ fn cut3rs_own_pth_is_the_same_as_its_conversion() {
         let folder = tempfile::tempdir().unwrap();
         write_language_part(folder.path());
         let file = folder.path().join(name);
-        if name.ends_with(".pth") {
+        if file.extension().is_some_and(|extension| extension == "pth") {
             write_pth(&file, &tensors);
         } else {
             std::fs::copy(golden("cut3r_dpt.weights.safetensors"), &file).unwrap();

@@ -328,28 +328,30 @@ fn a_finished_run_becomes_a_checkpoint_that_the_model_loads() {
     loc3r::train::export::export(&run, &config, &model).unwrap();
 }
 
-#[test]
-fn an_exported_model_is_where_a_new_run_begins() {
-    let config = tiny(&[
-        "tower.steps=1",
-        "camera.steps=1",
-        "joint.steps=2",
-        "joint.word_steps=0",
-        "validation.clips=1",
-    ]);
-    let folder = tempfile::tempdir().unwrap();
-    let first = RunDir::create(&folder.path().join("first"), &config).unwrap();
-    pipeline::train(&first, &config, &Device::Cpu, &CancelFlag::default(), &mut |_| ()).unwrap();
-    let start = |command: &str| TrainingStart {
+/// What is noted of a start with `command`.
+fn start(command: &str) -> TrainingStart {
+    TrainingStart {
         command: command.to_owned(),
         seed: 1,
         version: "0.1.0".to_owned(),
         commit: Some("0123".to_owned()),
-    };
-    let made_by = |command: &str, stages: &[(&str, u64)]| TrainingRun {
+    }
+}
+
+/// A run of one start.
+fn made_by(command: &str, stages: &[(&str, u64)]) -> TrainingRun {
+    TrainingRun {
         stages: stages.iter().map(|&(name, steps)| TrainedStage { name: name.to_owned(), steps }).collect(),
         starts: vec![start(command)],
-    };
+    }
+}
+
+#[test]
+fn an_exported_model_is_where_a_new_run_begins() {
+    let config = tiny(&["tower.steps=1", "camera.steps=1", "joint.steps=2", "validation.clips=1"]);
+    let folder = tempfile::tempdir().unwrap();
+    let first = RunDir::create(&folder.path().join("first"), &config).unwrap();
+    pipeline::train(&first, &config, &Device::Cpu, &CancelFlag::default(), &mut |_| ()).unwrap();
     let behind_first = made_by("first", &[("tower", 1), ("camera", 1), ("joint", 2)]);
     origin::note_start(&first, start("first")).unwrap();
     let exported = folder.path().join("model");

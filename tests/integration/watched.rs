@@ -1,8 +1,6 @@
 //! Frames that the model watches as they come, as while a video is decoded: the same is perceived
 //! as in a clip that is there as a whole.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use std::ops::ControlFlow;
 
 use candle_core::{DType, Device};

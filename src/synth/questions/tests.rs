@@ -447,14 +447,7 @@ fn everyday_questions_have_the_answer_of_the_scene() {
             } else if text.starts_with("How many plants") {
                 ("count", number_word(plants(sides[0])))
             } else if text.contains("I turn") && answer.len() < 4 && !text.starts_with("If I'd like") {
-                let to = if text.contains("left") {
-                    Side::Left
-                } else if text.contains("right") {
-                    Side::Right
-                } else {
-                    Side::Behind
-                };
-                ("turned", yes(bearing(named(0)).side() == to).to_owned())
+                ("turned", yes(bearing(named(0)).side() == turned_to(text)).to_owned())
             } else if text.starts_with("Is the ") && !text.contains("odd or even") {
                 ("side", yes(bearing(named(0)).side() == sides[0]).to_owned())
             } else if text.contains("closer") || text.contains("nearer") {
@@ -480,6 +473,17 @@ fn everyday_questions_have_the_answer_of_the_scene() {
         }
     });
     every_kind_is_asked_and_guessing_does_not_pay(&asked);
+}
+
+/// The side that a question is about that says which way somebody turns.
+fn turned_to(text: &str) -> Side {
+    if text.contains("left") {
+        Side::Left
+    } else if text.contains("right") {
+        Side::Right
+    } else {
+        Side::Behind
+    }
 }
 
 /// `asked`: kinds of questions and how often each answer was the right one.
