@@ -7,14 +7,19 @@ use crate::model::TrainingStart;
 
 /// How this process was started: its arguments as they were given, paths included.
 pub(super) fn this_start(seed: u64) -> TrainingStart {
-    let arguments: Vec<String> =
-        std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
     TrainingStart {
-        command: command(&arguments),
+        command: this_command(),
         seed,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         commit: commit_of(Path::new(env!("CARGO_MANIFEST_DIR"))),
     }
+}
+
+/// The line that started this process.
+pub(super) fn this_command() -> String {
+    let arguments: Vec<String> =
+        std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
+    command(&arguments)
 }
 
 /// A line that a shell reads as the program with these `arguments`; where the program lies is left
@@ -60,6 +65,7 @@ mod tests {
         };
         assert_eq!(told(&["train", "--out", "runs/a"]), "loc3r train --out runs/a");
         assert_eq!(told(&["--set", "stages=[\"joint\"]"]), "loc3r --set 'stages=[\"joint\"]'");
+        assert_eq!(told(&["joint.steps=3"]), "loc3r joint.steps=3");
         assert_eq!(told(&["it's", "", "my run"]), r"loc3r 'it'\''s' '' 'my run'");
     }
 

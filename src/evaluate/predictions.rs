@@ -86,8 +86,6 @@ fn predicted<'a>(guess: &'a AnswerGuess, question: &LabeledQuestion) -> Predicte
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
-
     use super::*;
     use crate::evaluate::ClipOptions;
     use crate::evaluate::baselines::{Oracle, RoomCenter};
@@ -95,12 +93,11 @@ mod tests {
 
     #[test]
     fn every_question_stands_beside_what_was_said() {
-        let options = ClipOptions {
-            frames: NonZeroU32::new(2).unwrap(),
-            image_size: 16,
-            spacing: None,
-            questions: QuestionOptions { situations: 3, room_questions: 3, ..QuestionOptions::default() },
-        };
+        let options = ClipOptions::small(QuestionOptions {
+            situations: 3,
+            room_questions: 3,
+            ..QuestionOptions::default()
+        });
         let clip = BenchmarkClip::held_out(0, &options);
         let said = |predictor: &mut dyn crate::evaluate::Predictor| {
             (predictor.name().to_owned(), predictor.predict(&clip).unwrap())

@@ -124,8 +124,6 @@ pub fn real_clip(room: &RealRoom, index: u64, options: &ClipOptions) -> Result<B
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
-
     use glam::Vec3;
 
     use super::*;
@@ -177,12 +175,7 @@ mod tests {
 
     #[test]
     fn the_pose_moves_with_the_first_camera() {
-        let options = ClipOptions {
-            frames: NonZeroU32::new(2).unwrap(),
-            image_size: 16,
-            spacing: None,
-            questions: QuestionOptions::default(),
-        };
+        let options = ClipOptions::small(QuestionOptions::default());
         let room = room();
         let clip = real_clip(&room, 0, &options).unwrap();
         assert_eq!((clip.frames.len(), clip.tier), (2, Tier::SparseRoom));

@@ -347,8 +347,6 @@ impl Values {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
-
     use super::*;
     use crate::evaluate::baselines::Oracle;
     use crate::evaluate::{ClipOptions, Predictor as _};
@@ -363,12 +361,11 @@ mod tests {
 
     #[test]
     fn answers_from_a_situation_know_how_far_it_is_from_the_path() {
-        let options = ClipOptions {
-            frames: NonZeroU32::new(2).unwrap(),
-            image_size: 16,
-            spacing: None,
-            questions: QuestionOptions { situations: 3, room_questions: 3, ..QuestionOptions::default() },
-        };
+        let options = ClipOptions::small(QuestionOptions {
+            situations: 3,
+            room_questions: 3,
+            ..QuestionOptions::default()
+        });
         let clip = BenchmarkClip::held_out(0, &options);
         let values = values_of(0, &clip, &Oracle.predict(&clip).unwrap());
         let answers: Vec<&Value> =
@@ -385,12 +382,11 @@ mod tests {
     #[test]
     fn clips_above_the_limit_are_strange() {
         let mut values = Values { clip: 0, values: Vec::new() };
-        let options = ClipOptions {
-            frames: NonZeroU32::new(2).unwrap(),
-            image_size: 16,
-            spacing: None,
-            questions: QuestionOptions { situations: 0, room_questions: 0, ..QuestionOptions::default() },
-        };
+        let options = ClipOptions::small(QuestionOptions {
+            situations: 0,
+            room_questions: 0,
+            ..QuestionOptions::default()
+        });
         let clip = BenchmarkClip::held_out(0, &options);
         for strangeness in [None, Some(0.75), Some(1.0), Some(1.25)] {
             values.geometry(&clip, &Prediction { strangeness, ..Prediction::default() });

@@ -116,10 +116,8 @@ impl CheckpointSource {
             return Ok(None);
         }
         let tensor = if self.reads {
-            let read = self.files.read(place, device).and_then(|read| match read {
-                Some(tensor) => tensor.to_dtype(dtype).map(Some),
-                None => Ok(None),
-            });
+            let read = self.files.read(place, device);
+            let read = read.and_then(|read| read.map(|tensor| tensor.to_dtype(dtype)).transpose());
             read.map_err(|error| self.fault(place, &error))?
         } else {
             Some(zeros(shape.clone(), dtype, device)?)

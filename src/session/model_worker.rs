@@ -203,7 +203,9 @@ impl Job<'_> {
     ) -> Result<(), SessionError> {
         // Two models may not fit: the old one goes first.
         let had_one = loaded.take().is_some();
-        freed_memory::give_back();
+        if had_one {
+            freed_memory::give_back();
+        }
         let (engine, model) = loader(&folder, compute).inspect_err(|_failure| {
             if had_one {
                 self.tell(SessionEvent::ModelUnloaded { request: self.request });

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use super::{Extent, Outcome, Variant};
+use crate::cli::command_line::this_command;
 use crate::cli::evaluate::draw;
 use crate::evaluate::{Column, Pair, Report};
 use crate::train::TrainConfig;
@@ -161,26 +162,15 @@ fn costs(runs: &[Finished]) -> String {
 
 /// Where geometry at the input comes from, the command, and the settings.
 fn making(given: &TrainConfig) -> anyhow::Result<String> {
-    let arguments: Vec<String> =
-        std::env::args_os().skip(1).map(|argument| quoted(&argument.to_string_lossy())).collect();
     Ok(format!(
         "\n## How it was made\n\nGeometry at the input is the 3D point of every vision token, embedded and added \
          to it, in training as in measuring. \"True\" points come from depth and poses of the renderer. \
          \"Estimated\" ones come from the camera encoder of the models trained here, visual odometry on the depth \
-         that the vision tower learned; they are not estimates of CUT3R.\n\n```sh\nloc3r {}\n```\n\nSettings of \
+         that the vision tower learned; they are not estimates of CUT3R.\n\n```sh\n{}\n```\n\nSettings of \
          the full model; the others lack a part of them:\n\n```toml\n{}```\n",
-        arguments.join(" "),
+        this_command(),
         given.to_toml()?,
     ))
-}
-
-/// An argument as a shell takes it.
-fn quoted(argument: &str) -> String {
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./=,:+@%".contains(letter);
-    if !argument.is_empty() && argument.chars().all(plain) {
-        return argument.to_owned();
-    }
-    format!("'{}'", argument.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]
@@ -257,13 +247,5 @@ mod tests {
             text.contains("not estimates of CUT3R") && text.contains(&given.to_toml().unwrap()),
             "{text}"
         );
-    }
-
-    #[test]
-    fn arguments_are_told_as_a_shell_takes_them() {
-        assert_eq!(quoted("joint.steps=3"), "joint.steps=3");
-        assert_eq!(quoted("stages=[\"joint\"]"), "'stages=[\"joint\"]'");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-        assert_eq!(quoted(""), "''");
     }
 }
