@@ -182,10 +182,15 @@ impl SampleMaker {
         })
     }
 
-    /// The samples of held-out rooms: pictures as they are, the camera followed.
+    /// How held-out rooms are filmed: the camera is followed where the model has camera tokens.
+    pub fn held_out_clips(&self) -> ClipMaker {
+        let followed = self.model.has_camera_tokens().then(|| self.camera.config().spacing);
+        ClipMaker { spacing: followed.or(self.clips.spacing), ..self.clips }
+    }
+
+    /// The samples of held-out rooms: pictures as they are.
     pub fn held_out(&self, seeds: Range<u64>) -> Result<Vec<Arc<JointSample>>, TrainError> {
-        let mut maker = Self { augment: false, ..self.clone() };
-        maker.clips.spacing = Some(maker.camera.config().spacing);
+        let maker = Self { augment: false, clips: self.held_out_clips(), ..self.clone() };
         seeds.into_par_iter().map(|seed| maker.make(seed).map(Arc::new)).collect()
     }
 

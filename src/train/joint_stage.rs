@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use candle_core::{D, DType, Device, Tensor, Var};
 
 use super::alignment::WordTable;
-use super::clip::{ClipMaker, color_names};
+use super::clip::color_names;
 use super::config::{CameraSource, TrainConfig};
 use super::joint_batch::{JointBatch, JointSource, joint_batch};
 use super::joint_figures::{CONSTANT_LAYOUT_ERROR, JointFigures};
@@ -176,8 +176,7 @@ impl JointStage {
     fn figures(&self, source: CameraSource) -> Result<Validated, TrainError> {
         let mut figures = JointFigures::default();
         let mut scenes = Vec::new();
-        let (clips, first_seed) = (&self.maker.clips, self.config.validation.first_seed);
-        let clips = ClipMaker { spacing: Some(self.maker.camera.config().spacing), ..*clips };
+        let (clips, first_seed) = (self.maker.held_out_clips(), self.config.validation.first_seed);
         let shown = ShownRooms { clips: &clips, first_seed, source };
         let joint = super::config::JointConfig { camera: source, ..self.config.joint };
         for (chunk, samples) in self.held_out()?.chunks(CHUNK).enumerate() {
