@@ -113,7 +113,8 @@ pub(super) struct AnswerJson {
     #[serde(skip_serializing_if = "String::is_empty")]
     notice: String,
     device: String,
-    situation: SituationJson,
+    /// How the situation is read; null for a base model, which has no places.
+    situation: Option<SituationJson>,
     answer: TextJson,
     tokens: TokenCounts,
     /// Frames that went through the vision tower for this question: none when a question
@@ -136,6 +137,27 @@ struct SituationJson {
     orientation_concentration: f32,
 }
 
+impl SituationJson {
+    fn new(text: &str, estimate: &SituationEstimate) -> Self {
+        let (position, sigma) = (estimate.situation.position, estimate.position_sigma);
+        Self {
+            text: text.to_owned(),
+            position: PositionJson { x: position.x, y: position.y, sigma_x: sigma.x, sigma_y: sigma.y },
+            orientation_deg: estimate.situation.orientation.degrees(),
+            orientation_concentration: estimate.concentration,
+        }
+    }
+
+    /// For people.
+    fn told(&self) -> String {
+        let Self { text, position, orientation_deg, orientation_concentration } = self;
+        let PositionJson { x, y, sigma_x, sigma_y } = position;
+        format!(
+            "\n  \"{text}\" is read as x {x:.2} ± {sigma_x:.2} m, y {y:.2} ± {sigma_y:.2} m, looking along {orientation_deg:.0}° (concentration {orientation_concentration:.2})"
+        )
+    }
+}
+
 /// Metres in the bird's-eye frame.
 #[derive(Debug, Serialize)]
 struct PositionJson {
@@ -152,39 +174,30 @@ impl AnswerJson {
     pub(super) fn of(state: &SessionState, first: bool) -> anyhow::Result<Self> {
         let unanswered = || anyhow!("the question got no answer; try again");
         let asked = state.current_question().ok_or_else(unanswered)?;
-        let (Some(answer), Some(estimate)) = (&asked.answer, &asked.estimate) else {
-            return Err(unanswered());
-        };
+        let answer = asked.answer.as_ref().ok_or_else(unanswered)?;
         let (Some(model), Some(video)) = (&state.model, &state.video) else { return Err(unanswered()) };
         let reading = state.video_timing.filter(|_| first);
         let (encoded_frames, reused) =
             if first { (state.encoded_frames, state.reused_tokens) } else { (0, answer.tokens.reused) };
         let tokens = TokenCounts { reused, ..answer.tokens };
-        let answered = Self::new(asked, answer, estimate, model, video.path.clone(), reading);
+        let answered = Self::new(asked, answer, model, video.path.clone(), reading);
         Ok(Self { tokens, encoded_frames, ..answered })
     }
 
     fn new(
         asked: &AskedQuestion,
         answer: &AnswerDone,
-        estimate: &SituationEstimate,
         model: &ModelInfo,
         video: PathBuf,
         reading: Option<Timing>,
     ) -> Self {
-        let (position, sigma) = (estimate.situation.position, estimate.position_sigma);
         let text = asked.question.situation_text.as_deref().unwrap_or(PSEUDO_SITUATION);
         Self {
             video,
             model: model.name.clone(),
             notice: model.notice.clone(),
             device: model.device.clone(),
-            situation: SituationJson {
-                text: text.to_owned(),
-                position: PositionJson { x: position.x, y: position.y, sigma_x: sigma.x, sigma_y: sigma.y },
-                orientation_deg: estimate.situation.orientation.degrees(),
-                orientation_concentration: estimate.concentration,
-            },
+            situation: asked.estimate.as_ref().map(|estimate| SituationJson::new(text, estimate)),
             answer: TextJson { text: answer.text.clone() },
             tokens: answer.tokens,
             encoded_frames: 0,
@@ -205,10 +218,9 @@ impl AnswerJson {
     /// For people.
     fn text(&self, state: &SessionState) -> String {
         let question = state.current_question().map(|asked| asked.question.text.as_str()).unwrap_or_default();
-        let SituationJson { text, position, orientation_deg, orientation_concentration } = &self.situation;
-        let PositionJson { x, y, sigma_x, sigma_y } = position;
+        let situation = self.situation.as_ref().map(SituationJson::told).unwrap_or_default();
         format!(
-            "\n{question}\n  {}\n  \"{text}\" is read as x {x:.2} ± {sigma_x:.2} m, y {y:.2} ± {sigma_y:.2} m, looking along {orientation_deg:.0}° (concentration {orientation_concentration:.2})\n  {} of {} prompt tokens computed, {:.0} ms",
+            "\n{question}\n  {}{situation}\n  {} of {} prompt tokens computed, {:.0} ms",
             self.answer.text,
             self.computed_tokens(),
             self.tokens.prompt,

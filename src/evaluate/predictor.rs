@@ -151,15 +151,16 @@ impl Predictor for ModelPredictor {
                 max_new_tokens: ANSWER_TOKENS,
             };
             let reply = self.model.ask(&video, &query, &mut |_| ControlFlow::Continue(()))?;
-            let estimate = reply.estimate;
-            answers.push(AnswerGuess {
-                pose: Some(PoseGuess { situation: estimate.situation, sigma: Some(estimate.position_sigma) }),
-                text: Some(reply.text),
+            let pose = reply.estimate.map(|estimate| PoseGuess {
+                situation: estimate.situation,
+                sigma: Some(estimate.position_sigma),
             });
+            answers.push(AnswerGuess { pose, text: Some(reply.text) });
         }
         self.answering.0 += started.elapsed().as_secs_f64();
         self.answering.1 += answers.len() as u32;
         let notice = self.notice().to_owned();
-        Ok(Prediction { layout: Some(video.layout), cameras: video.cameras, strangeness, answers, notice })
+        let layout = Some(video.layout).filter(|_| self.model.config().locates());
+        Ok(Prediction { layout, cameras: video.cameras, strangeness, answers, notice })
     }
 }

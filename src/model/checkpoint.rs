@@ -10,6 +10,7 @@ use candle_nn::VarBuilder;
 use serde::Deserialize as _;
 use serde_json::Value;
 
+use super::base_model;
 use super::bounded_file::{self, LARGEST_CONFIG};
 use super::checkpoint_source::CheckpointSource;
 use super::choices::{self, Choice};
@@ -303,6 +304,7 @@ fn open_with_json(path: &Path) -> Result<(WeightFiles, ModelConfig, Value), Mode
     let mut files = WeightFiles::open(path)?;
     let (mut config, json) = read_config(path, &files)?;
     files.adopt_heads(&mut config);
+    base_model::adopt(&mut config, &json, &files);
     if let Some((path, file)) = files.gguf() {
         names::check_decoder(file, &config.language)
             .map_err(|reason| ModelError::Weights { path: path.to_owned(), reason })?;

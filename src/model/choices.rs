@@ -112,11 +112,17 @@ fn head_names(files: &WeightFiles) -> String {
 
 fn listed(config: &ModelConfig, json: &Value, facts: &Facts) -> Vec<Choice> {
     let mut list = List { json, choices: Vec::new() };
-    map(&mut list, config);
+    if config.locates() {
+        map(&mut list, config);
+        layers(&mut list, config, facts);
+        situation_tokens(&mut list, config, facts);
+    } else {
+        list.push("layers of Loc3R", "none: a base model".to_owned(), Origin::Weights);
+    }
     video(&mut list, config);
-    layers(&mut list, config, facts);
     cut3r(&mut list, config);
-    words(&mut list, config, facts);
+    let time = if config.prompt.add_time_instruction { "yes" } else { "no" };
+    list.add("time sentence", time, &["/prompt/add_time_instruction"], &["/add_time_instruction"]);
     list.push(
         "choices of training",
         "data.targets, joint.weights.heading_sigma_bins, joint.train_projector, warmup of `loc3r train`; situations are never made up"
@@ -285,8 +291,8 @@ fn cut3r(list: &mut List<'_>, config: &ModelConfig) {
     list.add(names[2], rope, &["/camera/encoder_rope"], &[]);
 }
 
-/// The prompt.
-fn words(list: &mut List<'_>, config: &ModelConfig, facts: &Facts) {
+/// `<Pos>` and `<Ori>` in the prompt.
+fn situation_tokens(list: &mut List<'_>, config: &ModelConfig, facts: &Facts) {
     let prompt = &config.prompt;
     let origin = if facts.ids_stored { Origin::Tokenizer } else { Origin::Default };
     list.push("ids of the situation tokens", facts.ids.clone(), origin);
@@ -298,12 +304,6 @@ fn words(list: &mut List<'_>, config: &ModelConfig, facts: &Facts) {
         ),
         &["/prompt/before_tokens", "/prompt/after_tokens"],
         &[],
-    );
-    list.add(
-        "time sentence",
-        if prompt.add_time_instruction { "yes" } else { "no" },
-        &["/prompt/add_time_instruction"],
-        &["/add_time_instruction"],
     );
 }
 

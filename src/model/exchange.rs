@@ -87,7 +87,7 @@ pub enum ReplyStep<'a> {
         /// New tokens in all.
         total: usize,
     },
-    /// `<Pos>` and `<Ori>` are read.
+    /// `<Pos>` and `<Ori>` are read; never told by a base model that nobody is placed for.
     Situation(&'a SituationEstimate),
     /// More of the answer; empty while a character is incomplete.
     Piece(&'a str),
@@ -96,8 +96,8 @@ pub enum ReplyStep<'a> {
 /// A finished answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
-    /// Where the model thinks the person is, or where it was placed.
-    pub estimate: SituationEstimate,
+    /// Where the model thinks the person is, or where it was placed; `None` from a base model.
+    pub estimate: Option<SituationEstimate>,
     /// The answer.
     pub text: String,
     /// Mean probability of the answer's tokens.

@@ -51,11 +51,6 @@ impl Heads {
         })
     }
 
-    /// Where their weights are.
-    pub fn device(&self) -> &candle_core::Device {
-        self.layout.weight().device()
-    }
-
     /// Hidden rows of patch tokens (.., h) to points.
     pub fn layout(&self, hidden: &Tensor) -> Result<GaussianOutput> {
         GaussianOutput::split(&self.layout.forward(hidden)?)

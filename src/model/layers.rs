@@ -1,7 +1,7 @@
 //! Linear layers, norms and two-layer MLPs, built from a [`VarBuilder`] under the
 //! published names; how new weights start is decided here.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 use candle_nn::{Init, Module, VarBuilder};
 
 use super::config::Activation;
@@ -112,6 +112,11 @@ impl RmsNorm {
     /// Reads `weight` (size).
     pub fn new(size: usize, eps: f64, weights: &VarBuilder<'_>) -> Result<Self> {
         Ok(Self { weight: weights.get_with_hints(size, "weight", Init::Const(1.0))?, eps })
+    }
+
+    /// Where its weight is.
+    pub fn device(&self) -> &Device {
+        self.weight.device()
     }
 }
 

@@ -45,6 +45,9 @@ impl<'a> LayoutReader<'a> {
 
     /// Takes the rows of the prompt that end before row `end`, (1, T, h).
     pub(super) fn take(&mut self, end: usize, hidden: &HiddenStates) -> Result<&Layout, ModelError> {
+        if !self.network.locates() {
+            return Ok(&self.layout);
+        }
         let rows = self.network.head_rows(hidden).get(0)?;
         let first = end - rows.dim(0)?;
         let known = self.layout.tokens.len();
@@ -54,7 +57,7 @@ impl<'a> LayoutReader<'a> {
             return Ok(&self.layout);
         }
         let rows = rows.index_select(&Tensor::from_slice(&new, new.len(), rows.device())?, 0)?;
-        let heads = &self.network.heads;
+        let heads = self.network.heads()?;
         let points = heads.decode_points(&heads.layout(&rows)?)?;
         let columns = self.layout.grid.1 as usize;
         let per_frame = self.layout.grid.0 as usize * columns;

@@ -439,13 +439,16 @@ impl Loc3rModel {
         })?;
         let hidden = HiddenStates::cat(&chunks)?;
         let offset = video.shared_tail.len();
-        let estimate = match query.placed {
-            Some(situation) => Heads::certain(situation),
-            None => {
-                self.read_situation(&hidden, sequence.position - offset, sequence.orientation - offset)?
+        let estimate = match (query.placed, sequence.situation) {
+            (Some(situation), _) => Some(Heads::certain(situation)),
+            (None, Some((position, orientation))) => {
+                Some(self.read_situation(&hidden, position - offset, orientation - offset)?)
             }
+            (None, None) => None,
         };
-        proceed(observer(ReplyStep::Situation(&estimate)))?;
+        if let Some(estimate) = &estimate {
+            proceed(observer(ReplyStep::Situation(estimate)))?;
+        }
         let prefill_ms = started.elapsed().as_secs_f64() * 1e3;
 
         let started = Instant::now();
@@ -551,8 +554,9 @@ impl Loc3rModel {
         let prompt = PromptText::new(&self.config.prompt, &video.times, words);
         let tail = self.tokenizer.encode(&prompt.tail)?;
         let reusable = tail.starts_with(&video.shared_tail);
-        let ids = (self.tokenizer.position_id, self.tokenizer.orientation_id);
-        TokenSequence::new(video.head.clone(), video.video, tail, ids.0, ids.1)
+        let known = &self.tokenizer;
+        let ids = self.config.locates().then_some((known.position_id, known.orientation_id));
+        TokenSequence::new(video.head.clone(), video.video, tail, ids)
             .filter(|_| reusable)
             .map(|sequence| (prompt, sequence))
             .ok_or_else(|| ModelError::Query {
@@ -572,7 +576,7 @@ impl Loc3rModel {
         orientation: usize,
     ) -> Result<SituationEstimate, ModelError> {
         let rows = self.network.head_rows(hidden).get(0)?;
-        let heads = &self.network.heads;
+        let heads = self.network.heads()?;
         let point = heads.position(&rows.narrow(0, position, 1)?)?;
         let logits = heads.orientation(&rows.narrow(0, orientation, 1)?)?;
         Ok(heads.decode_situation(&point, &logits.squeeze(D::Minus2)?)?)
@@ -646,7 +650,7 @@ mod tests {
             for (a, b) in layout.tokens.iter().zip(&other_layout.tokens) {
                 assert!(a.position.distance(b.position) < 1e-4, "chunks of {chunk}: {a:?} {b:?}");
             }
-            let (a, b) = (&reply.estimate, &other.estimate);
+            let (a, b) = (reply.estimate.as_ref().unwrap(), other.estimate.as_ref().unwrap());
             assert!(a.situation.position.distance(b.situation.position) < 1e-4, "chunks of {chunk}");
             let mut bins = a.orientation.0.iter().zip(&b.orientation.0);
             assert!(bins.all(|(a, b)| (a - b).abs() < 1e-5), "chunks of {chunk}");

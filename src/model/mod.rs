@@ -7,6 +7,7 @@
 //! Shapes are written with these letters: batch B, frames F, patches of a frame N,
 //! pooled patches n, tokens T, vision width D, language width h, image side S.
 
+mod base_model;
 mod bounded_file;
 pub mod camera;
 pub mod checkpoint;
@@ -112,14 +113,6 @@ pub enum ModelError {
         /// The file, or the folder of the shards.
         path: PathBuf,
         /// Which tensors.
-        reason: String,
-    },
-    /// A whole model of the kind that Loc3R-VLM is trained from, without what locates.
-    #[error("{path} is a base model: {reason}")]
-    BaseModel {
-        /// The file, or the folder of several.
-        path: PathBuf,
-        /// What it lacks, and what to put beside it.
         reason: String,
     },
     /// The model is larger than the device's memory.

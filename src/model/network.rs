@@ -45,8 +45,8 @@ pub struct Network {
     pub f_point: Option<Mlp>,
     /// The decoder.
     pub language: Qwen2,
-    /// What is read off its hidden rows.
-    pub heads: Heads,
+    /// What is read off its hidden rows; `None` in a base model.
+    heads: Option<Heads>,
     /// What clips must look like; `None` for a network that cannot tell.
     pub familiarity: Option<Familiarity>,
     head_input: HeadInput,
@@ -79,7 +79,7 @@ impl Network {
                 .then(|| Mlp::new(CUE_CODE, width, width, &model.pp("f_point")))
                 .transpose()?,
             language: Qwen2::from_weights(&config.language, &weights.pp("model"), weights)?,
-            heads: Heads::new(config, &model)?,
+            heads: config.locates().then(|| Heads::new(config, &model)).transpose()?,
             familiarity: config
                 .familiarity
                 .map(|known| Familiarity::new(known, config.vision.hidden_size, &root.pp(FAMILIARITY_PREFIX)))
@@ -109,9 +109,22 @@ impl Network {
         self.f_cam.as_ref().map(|f_cam| f_cam.forward(tokens)).transpose()
     }
 
+    /// What is read off its hidden rows.
+    ///
+    /// # Errors
+    /// In a base model, which has none.
+    pub fn heads(&self) -> Result<&Heads> {
+        self.heads.as_ref().ok_or_else(|| candle_core::Error::Msg("a base model has no heads".to_owned()))
+    }
+
+    /// Whether it has heads: all but base models.
+    pub fn locates(&self) -> bool {
+        self.heads.is_some()
+    }
+
     /// Where its weights are.
     pub fn device(&self) -> &Device {
-        self.heads.device()
+        self.language.device()
     }
 
     /// The rows that the heads read.

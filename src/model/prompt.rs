@@ -21,6 +21,9 @@ pub struct PromptConfig {
     pub add_time_instruction: bool,
     /// Stands for a missing situation.
     pub pseudo_situation: String,
+    /// Whether `<Pos><Ori>` stand behind the situation; a base model knows no such tokens.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub situation_tokens: bool,
     /// Blanks between the situation and `<Pos><Ori>` (open: one space).
     #[serde(default = "space")]
     pub before_tokens: String,
@@ -40,6 +43,7 @@ impl PromptConfig {
             system: "You are a helpful assistant.".to_owned(),
             add_time_instruction: true,
             pseudo_situation: PSEUDO_SITUATION.to_owned(),
+            situation_tokens: true,
             before_tokens: space(),
             after_tokens: space(),
             open_hint: "Answer the question using a single word or phrase.".to_owned(),
@@ -60,6 +64,15 @@ impl PromptConfig {
 
 fn space() -> String {
     " ".to_owned()
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_yes(flag: &bool) -> bool {
+    *flag
 }
 
 /// When the frames were taken.
@@ -133,11 +146,14 @@ fn user_text(config: &PromptConfig, question: PromptQuestion<'_>) -> String {
         .map(str::trim)
         .filter(|situation| !situation.is_empty())
         .unwrap_or(&config.pseudo_situation);
-    let PromptConfig { before_tokens, after_tokens, .. } = config;
-    let mut text = format!(
-        "{situation}{before_tokens}{POSITION_TOKEN}{ORIENTATION_TOKEN}{after_tokens}{}",
-        question.question.trim()
-    );
+    let mut text = situation.to_owned();
+    if config.situation_tokens {
+        let PromptConfig { before_tokens, after_tokens, .. } = config;
+        let _infallible = write!(text, "{before_tokens}{POSITION_TOKEN}{ORIENTATION_TOKEN}{after_tokens}");
+    } else if !text.is_empty() {
+        text.push(' ');
+    }
+    text.push_str(question.question.trim());
     if question.choices.is_empty() {
         if !config.open_hint.is_empty() {
             text.push(' ');
@@ -192,6 +208,21 @@ mod tests {
         let question = PromptQuestion { situation: Some("Here."), question: "What is it?", choices: &[] };
         let prompt = PromptText::new(&config, &times(), question);
         assert!(prompt.tail.contains("\nHere.<Pos><Ori>\nWhat is it?"), "{}", prompt.tail);
+    }
+
+    #[test]
+    fn a_base_model_reads_no_tokens_that_it_does_not_know() {
+        let config = PromptConfig {
+            situation_tokens: false,
+            pseudo_situation: String::new(),
+            ..PromptConfig::short()
+        };
+        let tail = |situation| {
+            let question = PromptQuestion { situation, question: "What is it?", choices: &[] };
+            PromptText::new(&config, &times(), question).tail
+        };
+        assert!(tail(Some("I stand here. ")).starts_with("\nI stand here. What is it?<|im_end|>"));
+        assert!(tail(None).starts_with("\nWhat is it?<|im_end|>"));
     }
 
     #[test]

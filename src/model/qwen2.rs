@@ -160,6 +160,11 @@ impl Qwen2 {
         })
     }
 
+    /// Where its weights are.
+    pub fn device(&self) -> &Device {
+        self.norm.device()
+    }
+
     /// Number of layers.
     pub fn depth(&self) -> usize {
         self.layers.len()

@@ -106,28 +106,29 @@ pub struct TokenSequence {
     pub video: VisualLayout,
     /// Token ids after the video.
     pub tail: Vec<u32>,
-    /// Offset of `<Pos>` in `tail`.
-    pub position: usize,
-    /// Offset of `<Ori>` in `tail`.
-    pub orientation: usize,
+    /// Offsets of `<Pos>` and `<Ori>` in `tail`; `None` for a base model.
+    pub situation: Option<(usize, usize)>,
 }
 
 impl TokenSequence {
-    /// Puts the parts together; `None` unless `tail` holds each situation token exactly
-    /// once, position first.
+    /// Puts the parts together. `situation_ids` are those of `<Pos>` and `<Ori>`, `None` for a
+    /// base model; `None` unless `tail` holds each of them exactly once, position first.
     pub fn new(
         head: Vec<u32>,
         video: VisualLayout,
         tail: Vec<u32>,
-        position_id: u32,
-        orientation_id: u32,
+        situation_ids: Option<(u32, u32)>,
     ) -> Option<Self> {
+        let Some((position_id, orientation_id)) = situation_ids else {
+            return Some(Self { head, video, tail, situation: None });
+        };
         let only = |id: u32| {
             let mut found = tail.iter().enumerate().filter(|&(_, &token)| token == id).map(|(at, _)| at);
             found.next().filter(|_| found.next().is_none())
         };
         let (position, orientation) = (only(position_id)?, only(orientation_id)?);
-        (position < orientation).then_some(Self { head, video, tail, position, orientation })
+        let situation = Some((position, orientation));
+        (position < orientation).then_some(Self { head, video, tail, situation })
     }
 
     /// Tokens in all.
@@ -183,11 +184,13 @@ mod tests {
     #[test]
     fn situation_tokens_must_be_there_once_and_in_order() {
         let layout = VisualLayout::new(&ModelConfig::tiny(), 1);
-        let sequence = |tail: &[u32]| TokenSequence::new(vec![1], layout, tail.to_vec(), 7, 8);
+        let sequence = |tail: &[u32]| TokenSequence::new(vec![1], layout, tail.to_vec(), Some((7, 8)));
         let good = sequence(&[3, 7, 8, 4]).unwrap();
-        assert_eq!((good.position, good.orientation, good.tail_start()), (1, 2, 5));
+        assert_eq!((good.situation, good.tail_start()), (Some((1, 2)), 5));
         assert!(sequence(&[3, 8, 7]).is_none());
         assert!(sequence(&[7, 7, 8]).is_none());
         assert!(sequence(&[7]).is_none());
+        let base = TokenSequence::new(vec![1], layout, vec![7, 7], None).unwrap();
+        assert_eq!((base.situation, base.tail), (None, vec![7, 7]));
     }
 }

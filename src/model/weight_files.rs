@@ -1,7 +1,8 @@
 //! The weight files of a checkpoint folder: `model.safetensors`, shards with
 //! `model.safetensors.index.json`, or `pytorch_model.bin`, and beside them CUT3R's own file,
-//! `cut3r*.pth` or `cut3r*.safetensors`, and a `*.gguf` with the language part. Or one GGUF
-//! file that holds everything.
+//! `cut3r*.pth` or `cut3r*.safetensors`, the layers of Loc3R that a base model lacks, `loc3r*.pth`
+//! or `loc3r*.safetensors`, and a `*.gguf` with the language part. Or one GGUF file that holds
+//! everything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -28,6 +29,8 @@ const INDEX_FILE: &str = "model.safetensors.index.json";
 const PICKLED_FILE: &str = "pytorch_model.bin";
 /// What the file name of CUT3R's weights begins with.
 const CUT3R_FILE: &str = "cut3r";
+/// What the file name of Loc3R's layers begins with where they are apart from a base model.
+const LAYERS_FILE: &str = "loc3r";
 const EMBEDDINGS: &str = "model.embed_tokens.weight";
 
 /// Where a tensor lives.
@@ -89,10 +92,14 @@ impl WeightFiles {
             weight_paths(folder)?.into_iter().map(|path| (path, String::new())).collect();
         let is_bare = paths.is_empty();
         let prefix = format!("{}.", network::CAMERA_PREFIX);
-        let is_cut3r = |name: &str, ending: &str| {
-            name.starts_with(CUT3R_FILE) && (ending == "pth" || ending == "safetensors")
-        };
-        paths.extend(single_file(folder, "of CUT3R", is_cut3r)?.map(|path| (path, prefix)));
+        for (start, kind, prefix) in
+            [(CUT3R_FILE, "of CUT3R", prefix), (LAYERS_FILE, "of Loc3R's layers", String::new())]
+        {
+            let is_part = |name: &str, ending: &str| {
+                name.starts_with(start) && (ending == "pth" || ending == "safetensors")
+            };
+            paths.extend(single_file(folder, kind, is_part)?.map(|path| (path, prefix)));
+        }
         let language = single_file(folder, "of GGUF", |_, ending| ending == gguf::ENDING)?;
         if is_bare && language.is_none() {
             let reason = format!(

@@ -324,7 +324,7 @@ mod tests {
                 return Err(cancelled());
             }
             Ok(Reply {
-                estimate,
+                estimate: Some(estimate),
                 text: "red".to_owned(),
                 confidence: 0.9,
                 prompt: query.question.clone(),

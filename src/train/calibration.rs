@@ -43,7 +43,7 @@ pub fn fit(config: &TrainConfig, model: &TrainedModel, mut maker: SampleMaker) -
     let first = config.validation.first_seed + config.validation.clips;
     let samples = maker.held_out(first..first + CLIPS)?;
     let width = model.config.camera_token_dim;
-    let heads = model.network.heads.clone();
+    let heads = model.network.heads()?.clone();
     let stage = JointStage::new(config, maker, &model.variables)?;
     let joint = JointConfig { camera, ..config.joint };
     let mut distances = Vec::new();

@@ -148,7 +148,7 @@ impl JointStage {
         let patches: Vec<u32> = video.patches().into_iter().map(|offset| offset + start).collect();
         let chosen = Tensor::new(patches.as_slice(), self.device())?;
         let of_patches = |rows: &Tensor| rows.index_select(&chosen, 1);
-        let layout = network.heads.layout(&of_patches(network.head_rows(&hidden))?)?;
+        let layout = network.heads()?.layout(&of_patches(network.head_rows(&hidden))?)?;
         let by_layer =
             |hidden: &HiddenStates| taps.iter().copied().zip(hidden.tapped.iter().cloned()).collect();
         let early = of_patches(entering(&by_layer(&hidden), joint.pointing_layer())?)?;
@@ -189,7 +189,7 @@ impl JointStage {
                 let clips = batch.pointers.iter().map(|pointer| pointer.clip);
                 figures.add_pointing(pointed(&scores, &wanted, clips, &output.patches, &batch.layout)?);
             }
-            let heads = &self.maker.network.heads;
+            let heads = self.maker.network.heads()?;
             let rows = &batch.rows;
             if !rows.answer.is_empty() {
                 figures.add_answers(

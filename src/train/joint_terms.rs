@@ -111,7 +111,7 @@ impl JointStage {
 
     pub(super) fn terms(&self, batch: &JointBatch) -> candle_core::Result<Vec<(&'static str, Tensor, f64)>> {
         let weights = self.config.joint.weights;
-        let heads = &self.maker.network.heads;
+        let heads = self.maker.network.heads()?;
         if batch.words_only {
             let vision = self.maker.network.projector.forward(&batch.features)?;
             return Ok(vec![("words", self.wordless(&vision, batch)?, 1.0)]);

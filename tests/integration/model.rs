@@ -139,8 +139,9 @@ fn a_clip_becomes_a_layout_and_an_answer() {
         })
         .unwrap();
     assert_eq!(streamed.trim(), reply.text);
-    assert_eq!(situation.as_ref(), Some(&reply.estimate));
-    assert!((reply.estimate.orientation.0.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+    assert_eq!(situation.as_ref(), reply.estimate.as_ref());
+    let estimate = reply.estimate.as_ref().unwrap();
+    assert!((estimate.orientation.0.iter().sum::<f32>() - 1.0).abs() < 1e-5);
     assert!(reply.prompt.contains("<image>\nI am on the sofa <Pos><Ori> What is on my left?"));
     assert_eq!(reply.reused_tokens, video.prefix_tokens);
     assert!(reply.prompt_tokens > reply.reused_tokens && reply.generated_tokens <= 6);
@@ -154,7 +155,7 @@ fn placed_situations_are_repeated_exactly() {
     let placed =
         Situation { position: BevPoint::new(1.5, -2.0), orientation: Orientation::from_degrees(33.0) };
     let reply = ask(&model, &video, &Query { placed: Some(placed), ..query(None, "Where am I?") });
-    assert_eq!(reply.estimate.situation, placed);
+    assert_eq!(reply.estimate.unwrap().situation, placed);
 }
 
 #[test]
@@ -272,13 +273,14 @@ fn every_trainable_variable_receives_a_gradient() {
     let options = PassOptions { continuations: Some(4), ..PassOptions::default() };
     let hidden = network.language.forward_with(&text, &mut cache, options).unwrap().last;
     let row = |at| hidden.narrow(1, at, 1).unwrap();
-    let (bev, position) = (network.heads.layout(&prefix).unwrap(), network.heads.position(&row(0)).unwrap());
+    let heads = network.heads().unwrap();
+    let (bev, position) = (heads.layout(&prefix).unwrap(), heads.position(&row(0)).unwrap());
     let parts = [
         bev.mean,
-        network.heads.log_variance(&bev.raw).unwrap(),
+        heads.log_variance(&bev.raw).unwrap(),
         position.mean,
-        network.heads.log_variance(&position.raw).unwrap(),
-        network.heads.orientation(&row(1)).unwrap(),
+        heads.log_variance(&position.raw).unwrap(),
+        heads.orientation(&row(1)).unwrap(),
         network.language.logits(&row(3)).unwrap(),
     ];
     let loss = parts

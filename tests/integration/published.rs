@@ -16,7 +16,7 @@ use loc3r::model::convert::convert;
 use loc3r::model::cut3r::{Cut3rConfig, DptConfig, HeadKind};
 use loc3r::model::memory_plan::MemoryPlan;
 use loc3r::model::quantize::{Quantization, quantize};
-use loc3r::model::{Loc3rModel, Network, SeededVariables, TextTokenizer};
+use loc3r::model::{Loc3rModel, Network, Query, ReplyStep, SeededVariables, TextTokenizer};
 use loc3r::video::FrameIndex;
 use serde_json::Value;
 
@@ -243,29 +243,13 @@ fn a_number_that_is_none_is_told_with_its_tensor_and_its_file() {
 }
 
 #[test]
-fn a_base_model_is_refused_with_what_it_lacks() {
+fn a_model_of_ours_without_its_heads_is_damaged() {
     let heads = ["model.f_cam.", "model.f_proj.", "model.f_pos.", "model.f_ori."];
-    let workshop = Workshop::new();
-    let folder = workshop.path("base");
-    write_parts(&folder, |name| !heads.iter().any(|head| name.starts_with(head)));
-    let message = workshop.run(&["ask", "clip", "What?", "--model", "base"]).failure();
-    for part in
-        ["base model", "(f_cam, f_proj, f_pos, f_ori)", "CUT3R", "cut3r_512_dpt_4_64.pth", "Loc3R-VLM"]
-    {
-        assert!(message.contains(part), "{part} is missing in {message}");
-    }
-    // What is there can be looked at all the same.
-    let run = workshop.run(&["inspect", "base", "--tensors"]);
-    assert!(run.failure().contains("base model"));
-    assert!(run.stdout().contains("missing     model.f_proj.weight"), "{}", run.stdout());
-
-    std::fs::copy(golden("cut3r_dpt.weights.safetensors"), folder.join("cut3r.safetensors")).unwrap();
-    let message = Loc3rModel::load(&folder, &DEVICE).unwrap_err().to_string();
-    assert!(message.contains("(f_cam, f_proj, f_pos, f_ori)") && !message.contains("CUT3R"), "{message}");
-    // With one of the layers it is no base model but a damaged one.
-    write_parts(&folder, |name| !heads[..3].iter().any(|head| name.starts_with(head)));
-    let message = Loc3rModel::load(&folder, &DEVICE).unwrap_err().to_string();
-    assert!(message.contains("missing: model.f_cam.0") && !message.contains("base model"), "{message}");
+    let folder = tempfile::tempdir().unwrap();
+    write_parts(folder.path(), |name| !heads.iter().any(|head| name.starts_with(head)));
+    std::fs::copy(golden("cut3r_dpt.weights.safetensors"), folder.path().join("cut3r.safetensors")).unwrap();
+    let message = Loc3rModel::load(folder.path(), &DEVICE).unwrap_err().to_string();
+    assert!(message.contains("missing: model.f_cam.0"), "{message}");
 }
 
 /// A tiny checkpoint that says tokens 60 and 61 for ever: whatever the last row is, one of
@@ -422,8 +406,9 @@ fn transformers_meaning(tied: bool) -> ModelConfig {
     config
 }
 
-/// Writes a folder of transformers; `prefix` stands before all names of its parts.
-fn write_transformers(folder: &Path, tied: bool, prefix: &str) {
+/// Writes a folder of transformers; `prefix` stands before all names of its parts. Gives Loc3R's
+/// layers where they are not written (`is_base`).
+fn write_transformers(folder: &Path, tied: bool, prefix: &str, is_base: bool) -> HashMap<String, Tensor> {
     let config = transformers_meaning(tied);
     let variables = SeededVariables::new(3);
     Network::new(&config, &variables.builder(DType::F32, &DEVICE)).unwrap();
@@ -452,17 +437,114 @@ fn write_transformers(folder: &Path, tied: bool, prefix: &str) {
         .into_iter()
         .map(|(name, tensor)| (renamed(&name), tensor))
         .collect();
+    let (layers, tensors): (HashMap<_, _>, HashMap<_, _>) =
+        tensors.into_iter().partition(|(name, _)| is_base && name.starts_with("model.f_"));
     candle_core::safetensors::save(&tensors, folder.join("model.safetensors")).unwrap();
     std::fs::write(folder.join("config.json"), transformers_config().to_string()).unwrap();
     let tokenizer = TextTokenizer::train(std::iter::once("the sofa".to_owned()), 300).unwrap();
     tokenizer.save(&folder.join("tokenizer.json")).unwrap();
+    layers
+}
+
+/// `model.f_pos.0.weight` as somebody else might call it.
+fn foreign(name: &str) -> String {
+    name.replace("model.f_", "spatial.head_")
+}
+
+#[test]
+fn a_base_model_answers_and_says_that_it_has_no_places() {
+    let workshop = Workshop::new();
+    let folder = workshop.path("base");
+    std::fs::create_dir(&folder).unwrap();
+    write_transformers(&folder, true, "", true);
+    let said = |model: &str| -> Value {
+        let asked =
+            ["ask", "clip", "What is on my left?", "--situation", "I sit.", "--json", "--model", model];
+        serde_json::from_str(&workshop.run(&asked).success()).unwrap()
+    };
+    let answer = said("base");
+    assert_eq!(answer["situation"], Value::Null);
+    assert_eq!(answer["notice"], "base model: it has words but no places");
+    assert!(answer["tokens"]["generated"].as_u64().unwrap() > 0, "{answer}");
+    let told = workshop.run(&["ask", "clip", "What?", "--model", "base"]).success();
+    assert!(told.contains("no places") && !told.contains("is read as"), "{told}");
+    let told = workshop.run(&["inspect", "base"]).success();
+    assert!(told.contains("layers of Loc3R: none: a base model") && !told.contains("heading bins"), "{told}");
+
+    // Neither of the situation tokens, which it has never seen.
+    let model = Loc3rModel::load(&folder, &DEVICE).unwrap();
+    let clip = crate::model::clip(1);
+    let video = model.encode_video(&clip, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
+    assert!(video.layout.tokens.is_empty());
+    let query = Query {
+        situation: Some("I sit.".to_owned()),
+        question: "What is on my left?".to_owned(),
+        choices: Vec::new(),
+        placed: None,
+        max_new_tokens: 4,
+    };
+    let mut situations = 0;
+    let reply = model
+        .ask(&video, &query, &mut |step| {
+            situations += usize::from(matches!(step, ReplyStep::Situation(_)));
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!((reply.estimate, situations), (None, 0));
+    assert!(reply.prompt.contains("I sit. What is on my left? Answer"), "{}", reply.prompt);
+
+    let (copy, file) = (workshop.path("copy"), workshop.path("base.gguf"));
+    convert(&folder, &copy, None, &mut |_, _| ()).unwrap();
+    quantize(&folder, &file, Quantization::Q8_0, None, &mut |_, _| ()).unwrap();
+    assert_eq!(said("copy")["answer"], answer["answer"]);
+    assert_eq!(said("base.gguf")["notice"], answer["notice"]);
+}
+
+#[test]
+fn cut3r_beside_a_base_model_shows_the_path() {
+    let folder = tempfile::tempdir().unwrap();
+    write_transformers(folder.path(), true, "", true);
+    let mut json = transformers_config();
+    let config = config();
+    json["loc3r"]["camera"] = serde_json::to_value(&config.camera).unwrap();
+    json["loc3r"]["camera_token_dim"] = config.camera_token_dim.into();
+    std::fs::write(folder.path().join("config.json"), json.to_string()).unwrap();
+    std::fs::copy(golden("cut3r_dpt.weights.safetensors"), folder.path().join("cut3r.safetensors")).unwrap();
+    let model = Loc3rModel::load(folder.path(), &DEVICE).unwrap();
+    assert!(!model.config().locates() && !model.config().has_camera_tokens());
+    let clip = crate::model::clip(1);
+    let video = model.encode_video(&clip, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
+    assert_eq!((video.cameras.len(), video.layout.tokens.len()), (clip.frames.len(), 0));
+}
+
+#[test]
+fn layers_of_loc3r_beside_a_base_model_make_it_whole() {
+    let whole = tempfile::tempdir().unwrap();
+    write_transformers(whole.path(), true, "", false);
+    let whole = Checkpoint::load(whole.path(), DType::F32, &DEVICE).unwrap();
+    for is_foreign in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let layers = write_transformers(folder.path(), true, "", true);
+        let named = |name: String| if is_foreign { foreign(&name) } else { name };
+        let layers: HashMap<String, Tensor> =
+            layers.into_iter().map(|(name, tensor)| (named(name), tensor)).collect();
+        candle_core::safetensors::save(&layers, folder.path().join("loc3r_layers.safetensors")).unwrap();
+        let merged = Checkpoint::load(folder.path(), DType::F32, &DEVICE).unwrap();
+        assert_eq!(merged.config, whole.config, "foreign names: {is_foreign}");
+        let sorted = |report: &checkpoint::KeyReport| {
+            let known = |name: &String| name.split(" [").next().unwrap_or_default().to_owned();
+            report.used.iter().map(known).collect::<std::collections::BTreeSet<String>>()
+        };
+        assert_eq!(sorted(&merged.report), sorted(&whole.report));
+        assert_eq!(merged.report.parameters, whole.report.parameters);
+    }
 }
 
 #[test]
 fn a_folder_of_transformers_loads_as_it_is_tied_or_not() {
     for (tied, prefix) in [(true, ""), (false, ""), (true, "model."), (false, "model.")] {
         let folder = tempfile::tempdir().unwrap();
-        write_transformers(folder.path(), tied, prefix);
+        write_transformers(folder.path(), tied, prefix, false);
         let loaded = Checkpoint::load(folder.path(), DType::F32, &DEVICE).unwrap();
         assert_eq!(loaded.config, transformers_meaning(tied), "tied {tied}, {prefix:?}");
         let report = loaded.report;
@@ -474,7 +556,7 @@ fn a_folder_of_transformers_loads_as_it_is_tied_or_not() {
 #[test]
 fn choices_of_a_published_folder_say_where_they_come_from() {
     let folder = tempfile::tempdir().unwrap();
-    write_transformers(folder.path(), true, "");
+    write_transformers(folder.path(), true, "", false);
     let shown = || {
         let told = checkpoint::examine(folder.path(), &DEVICE).unwrap();
         told.choices.iter().map(ToString::to_string).collect::<Vec<_>>()

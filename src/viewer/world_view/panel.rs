@@ -276,7 +276,8 @@ impl WorldPanel<'_> {
         if shows(Layer::TrueObjects) && truth {
             entries.push((theme::TEXT_WEAK, "true rooms and objects (outlined)"));
         }
-        let tokens = workbench.coloring == Coloring::Uncertainty && session.shown_layout().is_some();
+        let tokens = workbench.coloring == Coloring::Uncertainty
+            && session.shown_layout().is_some_and(|layout| !layout.tokens.is_empty());
         legend(painter, rect, &entries, tokens);
     }
 
