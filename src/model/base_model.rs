@@ -5,6 +5,7 @@
 use serde_json::Value;
 
 use super::config::{CameraEncoderConfig, ModelConfig};
+use super::network::CAMERA_PREFIX;
 use super::weight_files::WeightFiles;
 
 /// Beside everything that a base model says.
@@ -29,7 +30,7 @@ pub(super) fn adopt(config: &mut ModelConfig, json: &Value, files: &WeightFiles)
     if !is_published || LAYERS.into_iter().any(has_any) {
         return;
     }
-    if !has_any("camera_encoder.") {
+    if !has_any(CAMERA_PREFIX) {
         config.camera = CameraEncoderConfig::None;
     }
     config.camera_token_dim = 0;

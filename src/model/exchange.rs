@@ -96,7 +96,8 @@ pub enum ReplyStep<'a> {
 /// A finished answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
-    /// Where the model thinks the person is, or where it was placed; `None` from a base model.
+    /// Where the model thinks the person is, or where it was placed; otherwise `None` from a
+    /// base model.
     pub estimate: Option<SituationEstimate>,
     /// The answer.
     pub text: String,

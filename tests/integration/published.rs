@@ -252,6 +252,23 @@ fn a_model_of_ours_without_its_heads_is_damaged() {
     assert!(message.contains("missing: model.f_cam.0"), "{message}");
 }
 
+#[test]
+fn a_base_model_with_one_of_the_layers_or_with_unknown_ones_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let layers = write_transformers(folder.path(), true, "", true);
+    let beside = |tensors: HashMap<String, Tensor>| {
+        candle_core::safetensors::save(&tensors, folder.path().join("loc3r_layers.safetensors")).unwrap();
+        Loc3rModel::load(folder.path(), &DEVICE).unwrap_err().to_string()
+    };
+    let mut one = layers.clone();
+    one.retain(|name, _| name.starts_with("model.f_ori."));
+    let message = beside(one);
+    assert!(message.contains("missing: model.f_p") && !message.contains("base model"), "{message}");
+    let adapter = Tensor::zeros((3, 5), DType::F32, &DEVICE).unwrap();
+    let message = beside(HashMap::from([("adapter.weight".to_owned(), adapter)]));
+    assert!(message.contains("unexpected") && message.contains("adapter.weight"), "{message}");
+}
+
 /// A tiny checkpoint that says tokens 60 and 61 for ever: whatever the last row is, one of
 /// them has by far the largest logit.
 fn write_talkative(folder: &Path) {
