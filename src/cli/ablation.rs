@@ -182,6 +182,8 @@ fn shared_run(
 ) -> anyhow::Result<RunDir> {
     let mut config = Variant::Language.config(base, base.seed);
     config.joint.steps = extent.common_steps;
+    // Nothing that they learn has a head of its own.
+    config.joint.head_steps = 0;
     config.stages = vec![StageKind::Tower, StageKind::Camera];
     if extent.common_steps > 0 {
         config.stages.push(StageKind::Joint);

@@ -93,7 +93,7 @@ fn heading(state: &SessionState) -> anyhow::Result<String> {
     let model = state.model.as_ref().ok_or_else(|| anyhow!("no model is loaded"))?;
     let mut text = format!("{} on {}", model.name, model.device);
     if let Some(timing) = &state.video_timing {
-        text.push_str(&format!(", layout after {:.2} s", timing.total / 1e3));
+        text.push_str(&format!(", {} after {:.2} s", state.product(), timing.total / 1e3));
         if state.encoded_frames == 0 {
             text.push_str(" (this video was seen before)");
         }

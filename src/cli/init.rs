@@ -48,10 +48,10 @@ pub(super) fn run(args: &InitArgs) -> anyhow::Result<ExitCode> {
         bar.clear();
     }
     output::result(&format!(
-        "{}: {}, {} million random weights in {} tensors, {}",
+        "{}: {}, {:.2} million random weights in {} tensors, {}",
         args.out.display(),
         config.name,
-        written.parameters / 1_000_000,
+        written.parameters as f64 / 1e6,
         written.tensors,
         gigabytes(written.bytes),
     ));

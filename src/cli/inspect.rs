@@ -89,8 +89,8 @@ fn checkpoint_json(folder: &Path, told: &Examination) -> anyhow::Result<String> 
         "folder": folder, "parameters": report.parameters, "tensors": parts(report),
         "memory_bytes": memory, "stored": types(report), "config": told.config, "choices": told.choices,
         "generation": {
-            "stop_ids": generation.stop_ids, "max_new_tokens": generation.max_new_tokens,
-            "unused": generation.unused,
+            "stop_ids": generation.stop_ids, "min_new_tokens": generation.min_new_tokens,
+            "max_new_tokens": generation.max_new_tokens, "unused": generation.unused,
         },
         "problems": problems, "problem": told.problem.as_ref().map(ToString::to_string),
     });
@@ -151,6 +151,9 @@ fn tell_model(facts: &mut Facts, path: &Path, told: &Examination) {
 /// How answers are made: "greedy; temperature 0.7 of generation_config.json is not used".
 fn answers(generation: &GenerationSettings) -> String {
     let mut parts = vec!["greedy".to_owned()];
+    if generation.min_new_tokens > 0 {
+        parts.push(format!("at least {} tokens", generation.min_new_tokens));
+    }
     if let Some(longest) = generation.max_new_tokens {
         parts.push(format!("at most {longest} tokens"));
     }

@@ -8,6 +8,7 @@ use anyhow::anyhow;
 use super::conversation::{Conversation, ModelArgs, RecordingArgs};
 use super::export::{self, ReconstructionJson};
 use super::{output, picture};
+use crate::scene::{CameraEstimate, Layout};
 use crate::session::SessionState;
 
 const EXAMPLES: &str = "\
@@ -64,6 +65,9 @@ fn write_files(state: &SessionState, files: &OutputArgs) -> anyhow::Result<()> {
     let (Some(layout), Some(video)) = (&state.layout, &state.video) else {
         return Err(anyhow!("the video has no layout; try again"));
     };
+    if files.tum.is_some() && state.cameras.is_empty() {
+        return Err(anyhow!("the model has no camera encoder and finds no camera path; leave out `--tum`"));
+    }
     if let Some(path) = &files.ply {
         export::write_whole(path, &export::ply(&state.points, layout))?;
     }
@@ -79,34 +83,41 @@ fn write_files(state: &SessionState, files: &OutputArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn cameras(cameras: &[CameraEstimate]) -> String {
+    if cameras.is_empty() {
+        return "none, the model has no camera encoder".to_owned();
+    }
+    let path: f32 =
+        cameras.windows(2).map(|pair| pair[0].pose.position.distance(pair[1].pose.position)).sum();
+    format!("{} frames, path of {path:.2} m", cameras.len())
+}
+
+fn tokens(layout: &Layout) -> String {
+    let mut sigmas: Vec<f32> = layout.tokens.iter().map(|token| token.sigma.rms()).collect();
+    sigmas.sort_by(f32::total_cmp);
+    let (Some(bounds), Some(median)) = (layout.bounds(), sigmas.get(sigmas.len() / 2)) else {
+        return "none, the model has no position head for vision tokens".to_owned();
+    };
+    let (count, size) = (layout.tokens.len(), bounds.size());
+    format!("{count} tokens over {:.1} x {:.1} m, median sigma {median:.2} m", size.x, size.y)
+}
+
 /// The facts, one a line.
 fn summary(state: &SessionState) -> anyhow::Result<String> {
     let (Some(model), Some(layout)) = (&state.model, &state.layout) else {
         return Err(anyhow!("no model is loaded"));
     };
-    let path: f32 =
-        state.cameras.windows(2).map(|pair| pair[0].pose.position.distance(pair[1].pose.position)).sum();
-    let mut sigmas: Vec<f32> = layout.tokens.iter().map(|token| token.sigma.rms()).collect();
-    sigmas.sort_by(f32::total_cmp);
     let timing = state.video_timing.unwrap_or_default();
     let mut lines = vec![
         format!("{} on {}", model.name, model.device),
-        format!("cameras  {} frames, path of {path:.2} m", state.cameras.len()),
+        format!("cameras  {}", cameras(&state.cameras)),
         format!("points   {}", state.points.points.len()),
+        format!("layout   {}", tokens(layout)),
+        format!(
+            "time     decode {:.0}, vision {:.0}, camera {:.0}, prefill {:.0}, in all {:.0} ms",
+            timing.decode, timing.vision, timing.camera, timing.prefill, timing.total
+        ),
     ];
-    if let (Some(bounds), Some(median)) = (layout.bounds(), sigmas.get(sigmas.len() / 2)) {
-        let size = bounds.size();
-        lines.push(format!(
-            "layout   {} tokens over {:.1} x {:.1} m, median sigma {median:.2} m",
-            layout.tokens.len(),
-            size.x,
-            size.y
-        ));
-    }
-    lines.push(format!(
-        "time     decode {:.0}, vision {:.0}, camera {:.0}, prefill {:.0}, in all {:.0} ms",
-        timing.decode, timing.vision, timing.camera, timing.prefill, timing.total
-    ));
     if !model.notice.is_empty() {
         lines.push(model.notice.clone());
     }

@@ -82,8 +82,10 @@ pub(super) fn run(args: TourArgs) -> anyhow::Result<ExitCode> {
 
 fn describe(conversation: &Conversation) -> anyhow::Result<String> {
     let model = conversation.model()?;
-    let secs = conversation.state().video_timing.unwrap_or_default().total / 1e3;
-    let mut text = format!("\n{} on {}, layout after {secs:.2} s", model.name, model.device);
+    let state = conversation.state();
+    let secs = state.video_timing.unwrap_or_default().total / 1e3;
+    let product = state.product();
+    let mut text = format!("\n{} on {}, {product} after {secs:.2} s", model.name, model.device);
     if !model.notice.is_empty() {
         text.push_str(&format!("; {}", model.notice));
     }

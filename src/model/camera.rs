@@ -4,13 +4,13 @@ use std::ops::ControlFlow;
 
 use candle_core::{DType, Result, Tensor};
 use candle_nn::VarBuilder;
-use glam::{Vec2, Vec3};
+use glam::Vec2;
 
 use super::config::{CameraEncoderConfig, ModelConfig};
 use super::cut3r;
 use super::exchange::VideoStep;
 use super::odometry::{Footage, OdometryCamera, PathStep};
-use crate::geometry::{CameraPose, ImageSize, Intrinsics, Orientation};
+use crate::geometry::{CameraPose, ImageSize, Intrinsics};
 use crate::scene::{CameraEstimate, CloudPoint};
 use crate::video::{FrameIndex, FrameSpacing};
 
@@ -181,18 +181,9 @@ pub(super) fn told<'a>(
     }
 }
 
-/// Without a camera encoder every camera stands at the anchor and looks forward.
-pub(super) fn estimates(
-    frames: &[FrameIndex],
-    camera: Option<&CameraOutput>,
-    size: ImageSize,
-) -> Vec<CameraEstimate> {
-    if let Some(camera) = camera {
-        return located(frames, &camera.poses, camera.intrinsics);
-    }
-    let pose = CameraPose::looking(Vec3::ZERO, Orientation::FORWARD, 0.0, 0.0);
-    let intrinsics = Intrinsics::from_horizontal_fov(size, ASSUMED_FOV);
-    located(frames, &vec![pose; frames.len()], intrinsics)
+/// One camera per sampled frame; none without a camera encoder.
+pub(super) fn estimates(frames: &[FrameIndex], camera: Option<&CameraOutput>) -> Vec<CameraEstimate> {
+    camera.map(|camera| located(frames, &camera.poses, camera.intrinsics)).unwrap_or_default()
 }
 
 /// Frames with their poses, as far as there are any.

@@ -117,7 +117,11 @@ fn listed(config: &ModelConfig, json: &Value, facts: &Facts) -> Vec<Choice> {
         layers(&mut list, config, facts);
         situation_tokens(&mut list, config, facts);
     } else {
-        list.push("layers of Loc3R", "none: a base model".to_owned(), Origin::Weights);
+        list.push(
+            "layers of Loc3R",
+            "none: a base model (loc3r*.safetensors beside it makes it whole)".to_owned(),
+            Origin::Weights,
+        );
     }
     video(&mut list, config);
     cut3r(&mut list, config);

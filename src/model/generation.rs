@@ -19,16 +19,26 @@ pub struct Generated {
     pub tokens: usize,
 }
 
+/// How long an answer gets.
+#[derive(Debug, Clone, Copy)]
+pub struct AnswerLength {
+    /// No stop token is taken before so many others.
+    pub min_new_tokens: usize,
+    /// Longest answer, tokens.
+    pub max_new_tokens: usize,
+    /// Longest sequence, prompt included.
+    pub max_positions: usize,
+}
+
 /// Continues `cache` greedily from `hidden`, the last row after the final norm (1, 1, h),
-/// until a stop token, `max_new_tokens`, or `max_positions`. `piece` gets the text as it
+/// until a stop token or the end of `length`. `piece` gets the text as it
 /// comes, in whole characters; `None` when it breaks.
 pub fn generate(
     language: &Qwen2,
     tokenizer: &TextTokenizer,
     cache: &mut KvCache,
     hidden: &Tensor,
-    max_new_tokens: usize,
-    max_positions: usize,
+    length: AnswerLength,
     piece: &mut dyn FnMut(&str) -> ControlFlow<()>,
 ) -> Result<Option<Generated>> {
     // Greedy: the seed is never drawn from.
@@ -36,8 +46,11 @@ pub fn generate(
     let mut hidden = hidden.clone();
     let mut stream = TextStream::new(tokenizer);
     let mut probabilities = Vec::new();
-    while stream.ids.len() < max_new_tokens {
-        let logits = language.logits(&hidden)?.flatten_all()?.to_dtype(DType::F32)?;
+    while stream.ids.len() < length.max_new_tokens {
+        let mut logits = language.logits(&hidden)?.flatten_all()?.to_dtype(DType::F32)?;
+        if stream.ids.len() < length.min_new_tokens {
+            logits = without(&logits, &tokenizer.stop_ids)?;
+        }
         let next = greedy.sample(&logits)?;
         let shares = candle_nn::ops::softmax(&logits, D::Minus1)?;
         probabilities.push(shares.get(next as usize)?.to_scalar::<f32>()?);
@@ -47,7 +60,7 @@ pub fn generate(
         if stream.push(next, piece).is_break() {
             return Ok(None);
         }
-        if cache.len() >= max_positions {
+        if cache.len() >= length.max_positions {
             break;
         }
         let embeds = language.embed(&Tensor::new(&[[next]], hidden.device())?)?;
@@ -58,6 +71,17 @@ pub fn generate(
     }
     let confidence = probabilities.iter().sum::<f32>() / probabilities.len().max(1) as f32;
     Ok(Some(Generated { text: stream.text.trim().to_owned(), confidence, tokens: stream.ids.len() }))
+}
+
+/// Logits (V,) by which none of `ids` is taken.
+fn without(logits: &Tensor, ids: &[u32]) -> Result<Tensor> {
+    let mut values = logits.to_vec1::<f32>()?;
+    for &id in ids {
+        if let Some(value) = values.get_mut(id as usize) {
+            *value = f32::NEG_INFINITY;
+        }
+    }
+    Tensor::new(values, logits.device())
 }
 
 /// Turns ids into text, holding back characters of which bytes are missing.

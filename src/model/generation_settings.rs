@@ -1,4 +1,4 @@
-//! `generation_config.json`: where answers end, and how long they get. Answers are greedy
+//! `generation_config.json`: where answers end, and how short and long they get. Answers are greedy
 //! whatever it says of sampling: the same question gets the same answer.
 
 use serde_json::{Map, Value};
@@ -23,6 +23,8 @@ pub struct GenerationSettings {
     pub stop_ids: Vec<u32>,
     /// `max_new_tokens`: the longest answer where nobody asks for another, tokens.
     pub max_new_tokens: Option<usize>,
+    /// `min_new_tokens`: no answer ends before it has so many.
+    pub min_new_tokens: usize,
     /// What is said of sampling, such as "temperature 0.7"; not used.
     pub unused: Vec<String>,
 }
@@ -43,14 +45,21 @@ impl GenerationSettings {
             }
             Some(id) => vec![stop_id(id, vocab_rows)?],
         };
-        let max_new_tokens = set("max_new_tokens").map(|value| {
-            let count = value.as_u64().and_then(|count| usize::try_from(count).ok());
-            count
-                .filter(|&count| count > 0)
-                .ok_or_else(|| format!("max_new_tokens is {value}; it must be a whole number of at least 1"))
-        });
+        let count = |name: &str, least: usize| {
+            set(name).map(|value| {
+                let count = value.as_u64().and_then(|count| usize::try_from(count).ok());
+                count.filter(|&count| count >= least).ok_or_else(|| {
+                    format!("{name} is {value}; it must be a whole number of at least {least}")
+                })
+            })
+        };
+        let max_new_tokens = count("max_new_tokens", 1).transpose()?;
+        let min_new_tokens = count("min_new_tokens", 0).transpose()?.unwrap_or_default();
+        if max_new_tokens.is_some_and(|longest| longest < min_new_tokens) {
+            return Err("min_new_tokens is larger than max_new_tokens".to_owned());
+        }
         let unused = SAMPLING.iter().filter_map(|name| Some(format!("{name} {}", set(name)?)));
-        Ok(Self { stop_ids, max_new_tokens: max_new_tokens.transpose()?, unused: unused.collect() })
+        Ok(Self { stop_ids, max_new_tokens, min_new_tokens, unused: unused.collect() })
     }
 }
 
@@ -79,6 +88,7 @@ mod tests {
                 "repetition_penalty": 1.05, "temperature": 0.7, "top_k": 20}"#,
         );
         assert_eq!((all.stop_ids.as_slice(), all.max_new_tokens), ([5, 3].as_slice(), Some(4096)));
+        assert_eq!((all.min_new_tokens, parsed(r#"{"min_new_tokens": 2}"#).min_new_tokens), (0, 2));
         assert_eq!(all.unused, ["temperature 0.7", "top_k 20", "repetition_penalty 1.05"]);
     }
 
@@ -92,6 +102,8 @@ mod tests {
             (r#"{"eos_token_id": 200}"#, "below 200"),
             (r#"{"max_new_tokens": 0}"#, "max_new_tokens is 0"),
             (r#"{"max_new_tokens": 1.5}"#, "max_new_tokens is 1.5"),
+            (r#"{"min_new_tokens": -1}"#, "min_new_tokens is -1"),
+            (r#"{"min_new_tokens": 3, "max_new_tokens": 2}"#, "larger than"),
         ] {
             let message = GenerationSettings::parse(text.as_bytes(), 200).unwrap_err();
             assert!(message.contains(part), "{text}: {message}");

@@ -14,7 +14,8 @@ use super::camera::{
 };
 use super::config::ModelConfig;
 use super::exchange::{Clip, Query, Reply, ReplyStep, VideoStep};
-use super::generation::generate;
+use super::generation::{AnswerLength, generate};
+use super::generation_settings::GenerationSettings;
 use super::geometry_cue::{cue_codes, pooled_points};
 use super::heads::Heads;
 use super::layout_reader::LayoutReader;
@@ -42,7 +43,7 @@ const LONGEST_TOKEN: usize = 16;
 /// continue from there.
 #[derive(Debug, Clone)]
 pub struct VideoEncoding {
-    /// One camera per sampled frame.
+    /// One camera per sampled frame; none without a camera encoder.
     pub cameras: Vec<CameraEstimate>,
     /// Dense points; empty when the camera encoder gives none.
     pub points: PointCloud,
@@ -81,8 +82,7 @@ pub struct Loc3rModel {
     camera: Option<Box<dyn CameraEncoder>>,
     tokenizer: TextTokenizer,
     parameters: u64,
-    /// Longest answer where nobody asks for another, tokens.
-    longest_answer: Option<usize>,
+    generation: GenerationSettings,
     dtype: DType,
     device: Device,
     /// Rows that go through the language model at once.
@@ -112,7 +112,7 @@ impl Loc3rModel {
         let loaded = checkpoint::Checkpoint::load(folder, dtype, device)?;
         let checkpoint::Checkpoint { config, network, camera, tokenizer, generation, report } = loaded;
         let model = Self::new(config, network, camera, tokenizer, report.parameters, dtype, device);
-        Ok(Self { longest_answer: generation.max_new_tokens, ..model })
+        Ok(Self { generation, ..model })
     }
 
     /// Random weights from a seed, with a tokenizer learned from a few sentences.
@@ -147,19 +147,9 @@ impl Loc3rModel {
     ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        let (longest_answer, device, prefill_chunk) = (None, device.clone(), PREFILL_CHUNK);
-        Self {
-            id,
-            config,
-            network,
-            camera,
-            tokenizer,
-            parameters,
-            longest_answer,
-            dtype,
-            device,
-            prefill_chunk,
-        }
+        let (generation, device, prefill_chunk) =
+            (GenerationSettings::default(), device.clone(), PREFILL_CHUNK);
+        Self { id, config, network, camera, tokenizer, parameters, generation, dtype, device, prefill_chunk }
     }
 
     /// Type of the numbers it computes with.
@@ -195,7 +185,7 @@ impl Loc3rModel {
     /// The longest answer that the checkpoint wants to give where nobody asks for another,
     /// tokens; `None` where it does not say.
     pub fn longest_answer(&self) -> Option<usize> {
-        self.longest_answer
+        self.generation.max_new_tokens
     }
 
     /// Number of weights.
@@ -366,7 +356,7 @@ impl Loc3rModel {
         if let Some(strangeness) = perception.strangeness {
             proceed(observer(VideoStep::Strangeness(strangeness)))?;
         }
-        let cameras = estimates(frames, camera.as_ref(), info.size);
+        let cameras = estimates(frames, camera.as_ref());
         let floor_height = camera.as_ref().map_or(-ASSUMED_CAMERA_HEIGHT, |camera| camera.floor_height);
         let camera_tokens = camera.as_ref().map(|camera| &camera.tokens);
         let points =
@@ -453,16 +443,16 @@ impl Loc3rModel {
 
         let started = Instant::now();
         let last = hidden.last.narrow(1, new.len() - 1, 1)?;
-        let generated = generate(
-            &self.network.language,
-            &self.tokenizer,
-            &mut cache,
-            &last,
-            query.max_new_tokens,
-            self.config.language.max_position_embeddings,
-            &mut |piece| observer(ReplyStep::Piece(piece)),
-        )?
-        .ok_or(ModelError::Cancelled)?;
+        let length = AnswerLength {
+            min_new_tokens: self.generation.min_new_tokens,
+            max_new_tokens: query.max_new_tokens,
+            max_positions: self.config.language.max_position_embeddings,
+        };
+        let generated =
+            generate(&self.network.language, &self.tokenizer, &mut cache, &last, length, &mut |piece| {
+                observer(ReplyStep::Piece(piece))
+            })?
+            .ok_or(ModelError::Cancelled)?;
         Ok(Reply {
             estimate,
             text: generated.text,

@@ -89,7 +89,15 @@ pub struct PassOptions<'a> {
     /// Also gives the residual stream after these numbers of layers, which rise.
     pub taps: &'a [usize],
     /// Nothing is learned before this layer (counted from 0): gradients end where rows enter it.
+    /// With the number of layers, nothing is learned at all.
     pub learned_from: usize,
+}
+
+impl PassOptions<'_> {
+    /// The rows that enter `layer`, without their history where nothing is learned before it.
+    fn learned(&self, rows: Tensor, layer: usize) -> Tensor {
+        if layer <= self.learned_from && self.learned_from > 0 { rows.detach() } else { rows }
+    }
 }
 
 /// Output of a pass.
@@ -227,18 +235,21 @@ impl Qwen2 {
         let mut tapped = Vec::with_capacity(options.taps.len());
         for (index, layer) in self.layers.iter().enumerate() {
             told(index)?;
-            if index <= options.learned_from && options.learned_from > 0 {
-                x = x.detach();
-            }
+            x = options.learned(x, index);
             if options.taps.contains(&index) {
                 tapped.push(x.clone());
             }
             x = layer.forward(&x, index, cache, (&cos, &sin), mask)?;
         }
+        x = options.learned(x, self.layers.len());
         if options.taps.contains(&self.layers.len()) {
             tapped.push(x.clone());
         }
-        Ok(HiddenStates { last: self.norm.forward(&x)?, unnormed: x, tapped })
+        Ok(HiddenStates {
+            last: options.learned(self.norm.forward(&x)?, self.layers.len()),
+            unnormed: x,
+            tapped,
+        })
     }
 
     /// Queries (heads, n, d) after RoPE, scaled so that their products with keys are

@@ -166,7 +166,9 @@ impl RerunSink {
 
     fn cameras(&self, cameras: &[CameraEstimate]) -> Logged {
         let centers: Vec<[f32; 3]> = cameras.iter().map(|camera| camera.pose.position.to_array()).collect();
-        let line = rerun::LineStrips3D::new([centers]).with_colors([PATH_COLOR]).with_radii([0.01]);
+        // A model without a camera encoder has no path, and no line of no points either.
+        let strip = (!centers.is_empty()).then_some(centers);
+        let line = rerun::LineStrips3D::new(strip).with_colors([PATH_COLOR]).with_radii([0.01]);
         self.stream.log_static(path::CAMERA_PATH, &line)?;
         let frusta = rerun::LineStrips3D::new(cameras.iter().map(frustum))
             .with_colors([FRUSTUM_COLOR])

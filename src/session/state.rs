@@ -230,6 +230,12 @@ impl SessionState {
         if self.cameras.is_empty() { &self.so_far.cameras } else { &self.cameras }
     }
 
+    /// What stands when a video is read: a base model gives no layout.
+    pub fn product(&self) -> &'static str {
+        let is_empty = self.layout.as_ref().is_none_or(|layout| layout.tokens.is_empty());
+        if is_empty { "video read" } else { "layout" }
+    }
+
     /// The layout, or that of the first tokens while the video is being read.
     pub fn shown_layout(&self) -> Option<&Arc<Layout>> {
         self.layout.as_ref().or(self.so_far.layout.as_ref())

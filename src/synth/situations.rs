@@ -12,7 +12,7 @@ use rand::seq::IndexedRandom as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::phrasing::{Referent, Text, Voice, has_front, is_flat, is_seat, mistyped, refer, slipped};
-use super::questions::{Pose, QuestionOptions, QuestionScene};
+use super::questions::{Pose, QuestionOptions, QuestionScene, strange};
 use crate::geometry::Orientation;
 use crate::qa::Side;
 
@@ -121,7 +121,8 @@ pub(super) fn draw(
         }
         told.extend(named);
         let slip: fn(&Text, &mut ChaCha8Rng) -> Text = if is_everyday { slipped } else { mistyped };
-        texts.push(if rng.random_bool(typo_rate) { slip(&text, rng) } else { text });
+        let text = if rng.random_bool(typo_rate) { slip(&text, rng) } else { text };
+        texts.push(strange(text, options, rng));
     }
     let seat = match drawn.place {
         Place::On => Some(drawn.anchors[0]),

@@ -238,9 +238,10 @@ impl ClipMaker {
         let questions = match self.questions {
             0 => Vec::new(),
             count => {
-                let (everyday, fleeting) =
-                    if self.as_benchmark { (0.0, 0.0) } else { (self.data.everyday, self.data.fleeting) };
-                let options = QuestionOptions { everyday, fleeting, ..question_options(count) };
+                let plain = QuestionOptions { everyday: 0.0, ..question_options(count) };
+                let DataConfig { everyday, fleeting, strange, .. } = self.data;
+                let of_training = QuestionOptions { everyday, fleeting, strange, ..plain };
+                let options = if self.as_benchmark { plain } else { of_training };
                 generate_questions(scene, walk, rng, &options)
             }
         };
@@ -328,6 +329,7 @@ pub fn question_options(count: usize) -> QuestionOptions {
         typo_rate: 0.05,
         everyday: QuestionOptions::EVERYDAY,
         fleeting: 0.0,
+        strange: 0.0,
     }
 }
 
@@ -506,6 +508,7 @@ mod tests {
             small: 0.0,
             everyday: 0.4,
             fleeting: 0.0,
+            strange: 0.0,
             targets: TargetRule::default(),
         };
         let maker = ClipMaker::new(&ModelConfig::tiny(), data, ViewChoice::Spread { views: 3 });

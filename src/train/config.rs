@@ -108,6 +108,10 @@ pub struct DataConfig {
     /// Share of situations about what a walk shows once and briefly, or early only.
     #[serde(default)]
     pub fleeting: f64,
+    /// Share of situations, and of situated questions, with made-up words in between: people use
+    /// words that no generated text has.
+    #[serde(default)]
+    pub strange: f64,
     /// How the true places of vision tokens come from depths.
     #[serde(default)]
     pub targets: TargetRule,
@@ -289,6 +293,10 @@ pub struct JointConfig {
     pub mention_layer: usize,
     /// First steps, in which the projector alone learns the words of what tokens show.
     pub word_steps: u64,
+    /// Steps behind those, in which heads alone learn: the gradients of untrained heads are
+    /// large, and undo what the layers below have learned before.
+    #[serde(default)]
+    pub head_steps: u64,
     /// Query projections of the pointing layer start as this multiple of its key
     /// projections, so that like attends to like; 0 starts them apart. In all layers it
     /// keeps tokens from finding the camera token of their frame.
@@ -429,6 +437,7 @@ impl TrainConfig {
             ((0.0..=1.0).contains(&self.data.small), "data.small must be a share, 0 to 1"),
             ((0.0..=1.0).contains(&self.data.everyday), "data.everyday must be a share, 0 to 1"),
             ((0.0..=1.0).contains(&self.data.fleeting), "data.fleeting must be a share, 0 to 1"),
+            ((0.0..=1.0).contains(&self.data.strange), "data.strange must be a share, 0 to 1"),
             (rising(self.joint.seconds), "joint.seconds must rise from more than 1"),
             (
                 self.tower.clips > 0 && self.camera.clips > 0 && self.joint.clips > 0,

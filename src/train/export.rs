@@ -11,6 +11,9 @@ use super::{RunDir, StageKind, TrainConfig, TrainError, calibration, familiarity
 use crate::model::network::{FAMILIARITY_PREFIX, TRAINING_ONLY_PREFIX};
 use crate::model::{ModelConfig, checkpoint};
 
+/// How answers are made: every question of the training data has one, so none is empty.
+const GENERATION: &str = "{\n  \"min_new_tokens\": 1\n}\n";
+
 /// Writes the newest joint checkpoint of a run to `folder` (weights in f16); what only training
 /// reads comes along, so that [`super::pipeline::begin_with`] goes on from there, and so does what
 /// made them ([`origin`]).
@@ -49,5 +52,7 @@ pub fn export(run: &RunDir, config: &TrainConfig, folder: &Path) -> Result<PathB
     let tokenizer = tokenizer_of(run, config, &model.config)?;
     checkpoint::save(folder, &exported, &tokenizer, &tensors, DType::F16)
         .map_err(|error| TrainError::File { path: folder.to_owned(), reason: error.to_string() })?;
+    let settings = folder.join(checkpoint::GENERATION_FILE);
+    std::fs::write(&settings, GENERATION).map_err(|error| TrainError::file(&settings, error))?;
     Ok(folder.to_owned())
 }

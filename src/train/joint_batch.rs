@@ -45,8 +45,8 @@ pub struct JointBatch {
     pub fronts_known: Tensor,
     /// Share of each word per pooled token, (B M, W).
     pub words: Tensor,
-    /// Only the projector is to learn from this batch, the words that tokens show.
-    pub words_only: bool,
+    /// Who is to learn from it, and what.
+    pub lesson: Lesson,
     /// Questions behind each clip.
     pub copies: usize,
     /// Token ids (B K, L), padded with 0.
@@ -61,6 +61,17 @@ pub struct JointBatch {
     pub strangers: Strangers,
     /// Answers with nouns of other questions.
     pub echoes: Echoes,
+}
+
+/// Who learns from a batch, and what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lesson {
+    /// The projector alone, the words that tokens show.
+    Words,
+    /// Heads alone, to read what rows hold already.
+    Heads,
+    /// Everything.
+    All,
 }
 
 /// Rows with the rows of the same question that they are told to look at, clip after clip.
@@ -111,8 +122,20 @@ pub struct JointSource {
     pub token_dim: usize,
     /// Decides noise and the choice of questions.
     pub seed: u64,
-    /// So many batches teach the projector words before everything else begins.
-    pub words_only: u64,
+    /// First batches, which teach the projector words.
+    pub of_words: u64,
+    /// Those behind them, which teach heads.
+    pub of_heads: u64,
+}
+
+impl JointSource {
+    fn lesson(&self, step: u64) -> Lesson {
+        match step {
+            step if step < self.of_words => Lesson::Words,
+            step if step < self.of_words + self.of_heads => Lesson::Heads,
+            _ => Lesson::All,
+        }
+    }
 }
 
 impl BatchSource for JointSource {
@@ -122,7 +145,7 @@ impl BatchSource for JointSource {
         let samples = self.pool.clips(step)?;
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ step.wrapping_mul(0xd134_2543_de82_ef95));
         let batch = joint_batch(&samples, &self.joint, self.token_dim, Some(&mut rng))?;
-        Ok(JointBatch { words_only: step < self.words_only, ..batch })
+        Ok(JointBatch { lesson: self.lesson(step), ..batch })
     }
 }
 
@@ -180,7 +203,7 @@ pub fn joint_batch(
         fronts: Tensor::from_vec(fronts, (count, tokens, 2), device)?,
         fronts_known: Tensor::from_vec(fronts_known, (count, tokens), device)?,
         words: Tensor::cat(&words, 0)?,
-        words_only: false,
+        lesson: Lesson::All,
         copies,
         ids,
         rows,

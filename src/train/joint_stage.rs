@@ -14,7 +14,7 @@ use candle_core::{D, DType, Device, Tensor, Var};
 use super::alignment::WordTable;
 use super::clip::color_names;
 use super::config::{CameraSource, TrainConfig};
-use super::joint_batch::{JointBatch, JointSource, joint_batch};
+use super::joint_batch::{JointBatch, JointSource, Lesson, joint_batch};
 use super::joint_figures::{CONSTANT_LAYOUT_ERROR, JointFigures};
 use super::joint_sample::{JointSample, SampleMaker};
 use super::joint_scenes::{HeadReadings, ShownRooms, pick};
@@ -141,8 +141,11 @@ impl JointStage {
         let [asking, answering] = self.last_layers();
         let taps = BTreeSet::from([joint.pointing_layer(), joint.mention_layer, asking, answering]);
         let taps: Vec<usize> = taps.into_iter().collect();
-        let options =
-            PassOptions { taps: &taps, learned_from: joint.frozen_layers, ..PassOptions::default() };
+        let learned_from = match batch.lesson {
+            Lesson::Heads => self.maker.model.language.num_hidden_layers,
+            Lesson::Words | Lesson::All => joint.frozen_layers,
+        };
+        let options = PassOptions { taps: &taps, learned_from, ..PassOptions::default() };
         let hidden = network.language.forward_with(&prefix, &mut cache, options)?;
         let start = self.head_ids.len() as u32;
         let patches: Vec<u32> = video.patches().into_iter().map(|offset| offset + start).collect();
@@ -271,7 +274,8 @@ impl Stage for JointStage {
             joint,
             token_dim: self.maker.model.camera_token_dim,
             seed: self.config.seed,
-            words_only: self.config.batches(joint.word_steps),
+            of_words: self.config.batches(joint.word_steps),
+            of_heads: self.config.batches(joint.head_steps),
         }
     }
 

@@ -10,7 +10,7 @@
 use candle_core::{D, Device, Tensor};
 use candle_nn::Module as _;
 
-use super::joint_batch::JointBatch;
+use super::joint_batch::{JointBatch, Lesson};
 use super::joint_scenes::pick;
 use super::joint_stage::{JointOutput, JointStage};
 use super::loss::{GaussianNll, OrientationLoss, cross_entropy};
@@ -19,6 +19,10 @@ use super::referring::{Referrer, Strangers, wanted_rows};
 use crate::geometry::BevPoint;
 use crate::model::heads::GaussianOutput;
 use crate::model::layers::Linear;
+
+/// The terms that a head of their own reads off rows.
+const OF_HEADS: [&str; 9] =
+    ["layout", "early_layout", "position", "orientation", "gaze", "mention", "color", "front", "egocentric"];
 
 /// A row among those of all questions, and the clip of the batch that it asks about.
 type RowOfClip = (u32, usize);
@@ -112,7 +116,7 @@ impl JointStage {
     pub(super) fn terms(&self, batch: &JointBatch) -> candle_core::Result<Vec<(&'static str, Tensor, f64)>> {
         let weights = self.config.joint.weights;
         let heads = self.maker.network.heads()?;
-        if batch.words_only {
+        if batch.lesson == Lesson::Words {
             let vision = self.maker.network.projector.forward(&batch.features)?;
             return Ok(vec![("words", self.wordless(&vision, batch)?, 1.0)]);
         }
@@ -172,6 +176,9 @@ impl JointStage {
         if weights.egocentric > 0.0 {
             let losses = self.seen_by_the_person(batch, &output)?;
             terms.extend(losses.into_iter().map(|(name, loss)| (name, loss, weights.egocentric)));
+        }
+        if batch.lesson == Lesson::Heads {
+            terms.retain(|(name, ..)| OF_HEADS.contains(name));
         }
         Ok(terms)
     }

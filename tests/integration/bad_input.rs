@@ -182,7 +182,7 @@ fn files_that_cannot_be_written() {
     has_all(&run.failure(), &["no/such/folder/a.ply", "choose a folder"]);
     #[cfg(target_os = "linux")]
     {
-        let run = workshop.run(&["reconstruct", "clip", "--tum", "/dev/full"]);
+        let run = workshop.run(&["reconstruct", "clip", "--json", "/dev/full"]);
         has_all(&run.failure(), &["/dev/full", "space"]);
     }
 }

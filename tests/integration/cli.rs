@@ -59,10 +59,13 @@ fn questions_come_from_files_and_text_output_is_for_people() {
 #[test]
 fn reconstruct_writes_files_that_parse() {
     let workshop = Workshop::new();
+    crate::model::write_checkpoint(&workshop.path("with_camera"), |_| {});
     let text = workshop
         .run(&[
             "reconstruct",
             "clip",
+            "--model",
+            "with_camera",
             "--ply",
             "a.ply",
             "--tum",
@@ -77,8 +80,10 @@ fn reconstruct_writes_files_that_parse() {
     let ply = std::fs::read(workshop.path("a.ply")).unwrap();
     assert!(ply.starts_with(b"ply\nformat binary_little_endian 1.0\n"));
     let tum = std::fs::read_to_string(workshop.path("a.tum")).unwrap();
-    for line in tum.lines().filter(|line| !line.starts_with('#')) {
-        let numbers: Vec<f64> = line.split(' ').map(|number| number.parse().unwrap()).collect();
+    let poses: Vec<&str> = tum.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(poses.len(), 4);
+    for pose in poses {
+        let numbers: Vec<f64> = pose.split(' ').map(|number| number.parse().unwrap()).collect();
         assert_eq!(numbers.len(), 8);
     }
     let json: Value = serde_json::from_slice(&std::fs::read(workshop.path("a.json")).unwrap()).unwrap();

@@ -326,7 +326,7 @@ fn continuations_packed_side_by_side_equal_single_ones() {
 }
 
 /// Writes a checkpoint of random weights and hands its tensors to `change` first.
-fn write_checkpoint(folder: &Path, change: impl Fn(&mut BTreeMap<String, Tensor>)) -> ModelConfig {
+pub(crate) fn write_checkpoint(folder: &Path, change: impl Fn(&mut BTreeMap<String, Tensor>)) -> ModelConfig {
     let config = full_config();
     let variables = SeededVariables::new(11);
     let root = variables.builder(DType::F32, &DEVICE);

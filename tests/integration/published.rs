@@ -302,6 +302,7 @@ fn answers_end_where_the_settings_of_generation_say() {
     assert_eq!(said(r#"{"max_new_tokens": 3}"#), 3);
     assert_eq!(said(r#"{"max_new_tokens": 70, "eos_token_id": null}"#), 70);
     assert_eq!(said(r#"{"eos_token_id": [61, 60]}"#), 0);
+    assert_eq!(said(r#"{"eos_token_id": [61, 60], "min_new_tokens": 2}"#), 2);
 
     std::fs::write(folder.join("generation_config.json"), r#"{"eos_token_id": "end"}"#).unwrap();
     let message = workshop.run(&["ask", "clip", "What?"]).failure();
@@ -485,14 +486,20 @@ fn a_base_model_answers_and_says_that_it_has_no_places() {
     assert!(answer["tokens"]["generated"].as_u64().unwrap() > 0, "{answer}");
     let told = workshop.run(&["ask", "clip", "What?", "--model", "base"]).success();
     assert!(told.contains("no places") && !told.contains("is read as"), "{told}");
+    assert!(told.contains("video read after") && !told.contains("layout"), "{told}");
     let told = workshop.run(&["inspect", "base"]).success();
     assert!(told.contains("layers of Loc3R: none: a base model") && !told.contains("heading bins"), "{told}");
+    let told = workshop.run(&["reconstruct", "clip", "--model", "base"]).success();
+    assert!(told.contains("cameras  none") && told.contains("layout   none"), "{told}");
+    let told = workshop.run(&["reconstruct", "clip", "--model", "base", "--tum", "path.txt"]).failure();
+    assert!(told.contains("no camera encoder"), "{told}");
+    assert!(!workshop.path("path.txt").exists());
 
     // Neither of the situation tokens, which it has never seen.
     let model = Loc3rModel::load(&folder, &DEVICE).unwrap();
     let clip = crate::model::clip(1);
     let video = model.encode_video(&clip, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
-    assert!(video.layout.tokens.is_empty());
+    assert!(video.layout.tokens.is_empty() && video.cameras.is_empty());
     let query = Query {
         situation: Some("I sit.".to_owned()),
         question: "What is on my left?".to_owned(),

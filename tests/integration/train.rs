@@ -6,11 +6,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, Var};
 use loc3r::model::{ModelConfig, TrainedStage, TrainingRun, TrainingStart};
 use loc3r::train::calibration::POSITION_BIAS;
 use loc3r::train::feed::BatchSource as _;
 use loc3r::train::follow::RunFollower;
+use loc3r::train::joint_batch::Lesson;
 use loc3r::train::joint_stage::JointStage;
 use loc3r::train::optimizer::AdamW;
 use loc3r::train::pipeline::{self, TrainedModel};
@@ -164,12 +165,37 @@ fn at_first_only_the_projector_learns_and_only_words() {
     let stage = joint(folder.path(), &config, &model);
     let mut source = stage.source();
     let batches: Vec<_> = (0..=config.micro_batches as u64).map(|step| source.batch(step).unwrap()).collect();
-    assert!(batches[..config.micro_batches].iter().all(|batch| batch.words_only));
-    assert!(!batches[config.micro_batches].words_only);
+    assert!(batches[..config.micro_batches].iter().all(|batch| batch.lesson == Lesson::Words));
+    assert_eq!(batches[config.micro_batches].lesson, Lesson::All);
     let gradients = stage.loss(&batches[0]).unwrap().total.backward().unwrap();
     for (name, var) in stage.trainable() {
         assert_eq!(gradients.get(var.as_tensor()).is_some(), name.contains("mm_projector"), "{name}");
     }
+}
+
+#[test]
+fn heads_learn_before_the_layers_that_they_read() {
+    let own = ["model=tour", "joint.word_steps=1", "joint.head_steps=1", "joint.weights.egocentric=1.0"];
+    let config = tiny(&own);
+    let model = TrainedModel::new(&config, &Device::Cpu).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let stage = joint(folder.path(), &config, &model);
+    let mut source = stage.source();
+    let lessons: Vec<_> =
+        (0..3 * config.micro_batches as u64).map(|step| source.batch(step).unwrap()).collect();
+    let lessons: Vec<_> = lessons.chunks(config.micro_batches).map(|batches| &batches[0]).collect();
+    assert_eq!(
+        lessons.iter().map(|batch| batch.lesson).collect::<Vec<_>>(),
+        [Lesson::Words, Lesson::Heads, Lesson::All]
+    );
+    let gradients = stage.loss(lessons[1]).unwrap().total.backward().unwrap();
+    let is_head =
+        |name: &str| ["f_pos", "f_proj", "f_ori", "training."].iter().any(|part| name.contains(part));
+    let learns = |(name, var): &(String, Var)| {
+        assert_eq!(gradients.get(var.as_tensor()).is_some(), is_head(name), "{name}");
+        is_head(name)
+    };
+    assert!(stage.trainable().iter().filter(|variable| learns(variable)).count() > 9);
 }
 
 fn losses(events: &[TrainEvent]) -> Vec<(String, u64, Metrics)> {
@@ -359,6 +385,8 @@ fn an_exported_model_is_where_a_new_run_begins() {
     let json = std::fs::read(exported.join("config.json")).unwrap();
     let stored: ModelConfig = serde_json::from_slice(&json).unwrap();
     assert_eq!(stored.training, std::slice::from_ref(&behind_first));
+    let loaded = loc3r::model::checkpoint::Checkpoint::load(&exported, DType::F32, &Device::Cpu).unwrap();
+    assert_eq!(loaded.generation.min_new_tokens, 1);
 
     // Another seed: nothing here may come from fresh weights.
     let joint = |assignments: &[&str]| {

@@ -4,7 +4,7 @@
 mod typos;
 mod vocabulary;
 
-pub(super) use typos::{mistyped, slipped};
+pub(super) use typos::{mistyped, slipped, with_strange_words};
 pub(super) use vocabulary::{Activity, activities, has_front, is_flat, is_seat, names, plural};
 pub use vocabulary::{category_called, front};
 

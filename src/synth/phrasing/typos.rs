@@ -1,4 +1,5 @@
-//! Texts with a slip of the finger, whose mentions still span the nouns.
+//! Texts with a slip of the finger or with words that nobody knows, whose mentions still span
+//! the nouns.
 
 use rand::Rng as _;
 use rand::seq::IndexedRandom as _;
@@ -40,6 +41,43 @@ pub(in crate::synth) fn slipped(text: &Text, rng: &mut ChaCha8Rng) -> Text {
         }
     }
     slipped
+}
+
+/// Parts of a made-up word: how it begins, sounds and closes, and what is hung on to it.
+const BEGINNINGS: [&str; 20] = [
+    "b", "bl", "br", "c", "ch", "cr", "d", "dr", "f", "fl", "g", "gr", "h", "l", "m", "p", "pr", "s", "st",
+    "tr",
+];
+const SOUNDS: [&str; 9] = ["a", "e", "i", "o", "u", "ai", "ea", "oa", "oo"];
+const CLOSINGS: [&str; 12] = ["ck", "d", "g", "ll", "m", "nd", "nk", "p", "rt", "sh", "t", "v"];
+const ENDINGS: [&str; 8] = ["", "", "", "s", "ing", "ed", "er", "ly"];
+
+/// Puts one to three made-up words between those of `text`, but not at its start nor into a
+/// mention: people use words that no generated text has, and mean the same.
+pub(in crate::synth) fn with_strange_words(text: &Text, rng: &mut ChaCha8Rng) -> Text {
+    let mut strange = text.clone();
+    for _ in 0..rng.random_range(1..=3) {
+        let named = |at: usize| strange.mentions.iter().any(|m| m.start < at && at < m.end);
+        let places: Vec<usize> =
+            strange.words.match_indices(' ').map(|(blank, _)| blank + 1).filter(|&at| !named(at)).collect();
+        let Some(&at) = places.choose(rng) else { break };
+        let word = format!("{} ", made_up(rng));
+        strange.words.insert_str(at, &word);
+        shift(&mut strange, at - 1, |place| place + word.len());
+    }
+    strange
+}
+
+/// One or two syllables and an ending.
+fn made_up(rng: &mut ChaCha8Rng) -> String {
+    let mut word = String::new();
+    for _ in 0..rng.random_range(1..=2) {
+        for parts in [&BEGINNINGS[..], &SOUNDS, &CLOSINGS] {
+            word.extend(parts.choose(rng).copied());
+        }
+    }
+    word.extend(ENDINGS.choose(rng).copied());
+    word
 }
 
 /// Whether the letters `at` and `at + 1` are lower case with such letters on both sides.
@@ -111,6 +149,28 @@ mod tests {
         }
         assert_eq!(lengths, BTreeSet::from([-1, 0, 1]));
         assert_eq!(nouns, BTreeSet::from(["sofa", "sfoa", "sfa", "soofa"].map(str::to_owned)));
+    }
+
+    #[test]
+    fn strange_words_stand_between_the_others_and_names_stay_whole() {
+        let sofa = text();
+        let text = sofa.say("with the bed at the back.");
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let mut adjectives = 0;
+        for _ in 0..100 {
+            let strange = with_strange_words(&text, &mut rng);
+            let [mention] = strange.mentions.as_slice() else { panic!("{:?}", strange.mentions) };
+            assert_eq!(&strange.words[mention.start..mention.end], "sofa", "{}", strange.words);
+            let known: BTreeSet<&str> = text.words.split(' ').collect();
+            let (kept, new): (Vec<&str>, Vec<&str>) =
+                strange.words.split(' ').partition(|word| known.contains(word));
+            assert_eq!(kept.join(" "), text.words);
+            assert!((1..=3).contains(&new.len()) && new.iter().all(|word| word.len() > 2), "{new:?}");
+            adjectives += usize::from(!strange.words.contains("grey sofa"));
+        }
+        assert!(adjectives > 5);
+        let word = Text::new("Stop.");
+        assert_eq!(with_strange_words(&word, &mut rng), word);
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(super) use scene::{Pose, area};
 pub use scene::{QuestionScene, Sighting};
 pub use visibility::generate_questions;
 
-use super::phrasing::Text;
+use super::phrasing::{Text, with_strange_words};
 use super::{SynthQuestion, situations};
 use crate::qa::{AnswerKey, LabeledQuestion, Question, QuestionKind};
 
@@ -46,6 +46,8 @@ pub struct QuestionOptions {
     /// Share of situations that, with their questions, prefer objects that the walk shows once
     /// and briefly or not any more in its second half, 0 to 1.
     pub fleeting: f64,
+    /// Share of situation texts and of situated questions with made-up words in between, 0 to 1.
+    pub strange: f64,
 }
 
 impl QuestionOptions {
@@ -63,6 +65,7 @@ impl Default for QuestionOptions {
             typo_rate: 0.03,
             everyday: 0.0,
             fleeting: 0.0,
+            strange: 0.0,
         }
     }
 }
@@ -113,11 +116,19 @@ fn asked_from(
             break;
         }
         match situated::ask(view, options.everyday, rng) {
-            Some(new) if asked.iter().all(|(text, _)| text.words != new.0.words) => asked.push(new),
+            Some((text, key)) if asked.iter().all(|(other, _)| other.words != text.words) => {
+                asked.push((strange(text, options, rng), key));
+            }
             _ => {}
         }
     }
     asked
+}
+
+/// `text`, in the share that `options` want with words that nobody knows.
+pub(super) fn strange(text: Text, options: &QuestionOptions, rng: &mut ChaCha8Rng) -> Text {
+    let is_strange = options.strange > 0.0 && rng.random_bool(options.strange);
+    if is_strange { with_strange_words(&text, rng) } else { text }
 }
 
 fn situated_question(

@@ -86,7 +86,7 @@ fn timing(ui: &mut Ui, session: &SessionState) {
         ui.label(theme::weak(text)).on_hover_text(stages(&answer.timing));
     }
     if let Some(timing) = &session.video_timing {
-        let mut text = format!("layout {:.1} s", timing.total / 1000.0);
+        let mut text = format!("{} {:.1} s", session.product(), timing.total / 1000.0);
         let mut hint = stages(timing);
         if session.reused_tokens > 0 {
             text.push_str(&format!(", {} tokens reused", session.reused_tokens));

@@ -40,7 +40,7 @@ const ROOMS: &[(RoomKind, &str, &[&str])] = &[
 ];
 
 pub(super) fn ask(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
-    match rng.random_range(0..16) {
+    match rng.random_range(0..17) {
         0..=3 => outline(view, rng),
         4 => what_is_on(view, rng),
         5 => what_is_under(view, rng),
@@ -49,6 +49,7 @@ pub(super) fn ask(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
         10 => more_on_a_side(view, rng),
         11..=12 => in_sight(view, rng),
         13 => is_there(view, rng),
+        14 => open_or_closed(view, rng),
         _ => which_room(view, rng),
     }
 }
@@ -187,6 +188,21 @@ fn in_sight(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
         rng,
     );
     Some(asked(ask, [referent.into()], yes_no(yes)))
+}
+
+/// "Is the door closed?" Those of generated rooms are; what is open is a doorway.
+fn open_or_closed(view: &View<'_>, rng: &mut ChaCha8Rng) -> Option<Asked> {
+    let closes = |i: &usize| ["door", "window"].contains(&view.scene.objects[*i].category.as_str());
+    let (object, referent) = view.named_one(view.askable().filter(closes), rng)?;
+    let place = view.side(object).filter(|_| coin(rng)).map(|side| side_words(side, rng));
+    let the = place.map_or("the {}".to_owned(), |place| format!("the {{}} {place}"));
+    let (text, answer) = match rng.random_range(0..4) {
+        0 => (format!("Is {the} open or closed?"), key(&["closed"])),
+        1 => (format!("Is {the} closed or open?"), key(&["closed"])),
+        2 => (format!("Is {the} open?"), yes_no(false)),
+        _ => (format!("Is {the} closed?"), yes_no(true)),
+    };
+    Some(asked(&text, [referent.into()], answer))
 }
 
 /// "Do I have a chair behind me?"

@@ -24,9 +24,17 @@ fn is_of_colors(text: &str) -> bool {
     text.contains("color") || either
 }
 
+/// Whether it is asked if something is open.
+fn is_of_closing(text: &str) -> bool {
+    text.starts_with("Is the ") && (text.contains(" open") || text.contains(" closed"))
+}
+
 /// Whether a question is one of those that this file checks, and says a side or a number.
 pub(super) fn is_about_looks(text: &str) -> bool {
-    text.contains("shape") || is_of_colors(text) || (text.starts_with("How many") && text.contains("room"))
+    text.contains("shape")
+        || is_of_closing(text)
+        || is_of_colors(text)
+        || (text.starts_with("How many") && text.contains("room"))
 }
 
 /// Kind and right answer of a question about looks, read off the scene in another way.
@@ -46,6 +54,10 @@ fn looked_up(scene: &QuestionScene<'_>, question: &SynthQuestion) -> Option<(&'s
     };
     Some(if text.contains("shape") {
         ("outline", if named().id == ObjectId(14) { "round" } else { "rectangular" }.to_owned())
+    } else if is_of_closing(text) {
+        assert!(["door", "window"].contains(&named().category.as_str()), "{text}");
+        let closed = if text.contains(" or ") { "closed".to_owned() } else { yes(text.contains(" closed")) };
+        ("closing", closed)
     } else if is_of_colors(text) {
         ("color", named().color.clone().unwrap())
     } else if text.starts_with("How many") && text.contains("room") {
@@ -108,7 +120,7 @@ fn questions_about_looks_have_the_answer_of_the_scene() {
             }
         }
     });
-    for kind in ["outline", "color", "here", "more", "on", "under", "sight", "there", "room"] {
+    for kind in ["outline", "closing", "color", "here", "more", "on", "under", "sight", "there", "room"] {
         assert!(asked.contains_key(kind), "{kind}: {asked:?}");
     }
     for (kind, answers) in [
@@ -196,7 +208,7 @@ fn words_of(text: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn training_texts_have_clock_directions_imperatives_and_typos_in_their_shares() {
+fn training_texts_have_clock_directions_imperatives_typos_and_strange_words_in_their_shares() {
     let options =
         QuestionOptions { typo_rate: 0.05, everyday: QuestionOptions::EVERYDAY, ..Default::default() };
     let clean = situation_texts(&QuestionOptions { typo_rate: 0.0, ..options }, 0..300);
@@ -212,9 +224,14 @@ fn training_texts_have_clock_directions_imperatives_and_typos_in_their_shares() 
     assert!((0.02..0.12).contains(&imperatives), "{imperatives}");
     // A word that 300 clean seeds never use is a slip.
     let known: BTreeSet<&str> = clean.iter().flat_map(|text| words_of(text)).collect();
-    let texts = situation_texts(&options, 300..600);
-    let typos = share(&texts, &|text| words_of(text).any(|word| !known.contains(word)));
+    let unknown = |options: &QuestionOptions| {
+        let texts = situation_texts(options, 300..600);
+        share(&texts, &|text| words_of(text).any(|word| !known.contains(word)))
+    };
+    let typos = unknown(&options);
     assert!((0.025..0.09).contains(&typos), "{typos}");
+    let strange = unknown(&QuestionOptions { typo_rate: 0.0, strange: 0.5, ..options });
+    assert!((0.42..0.58).contains(&strange), "{strange}");
 }
 
 #[test]
