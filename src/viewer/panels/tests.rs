@@ -9,12 +9,12 @@ use egui_kittest::kittest::Queryable as _;
 use super::*;
 use crate::geometry::{BevPoint, BevSigma, ImageSize, Orientation, OrientationHistogram};
 use crate::qa::{AnswerKey, LabeledQuestion, Question, QuestionKind, Situation, SituationEstimate};
-use crate::scene::Layout as SceneLayout;
+use crate::scene::{Layout as SceneLayout, LayoutToken};
 use crate::session::{
     Activity, AnswerDone, ModelChoice, ModelInfo, RequestId, SessionEvent, SessionState, Severity, Stage,
     StatusMessage, Timing, TokenCounts,
 };
-use crate::video::VideoInfo;
+use crate::video::{FrameIndex, VideoInfo};
 use crate::viewer::workbench::{CameraMode, ClipTruth, Layer};
 
 fn question(text: &str) -> Question {
@@ -205,8 +205,9 @@ fn what_the_problem_bar_says_is_not_said_again_below() {
 
 #[test]
 fn a_video_that_was_kept_shows_the_tokens_that_were_there() {
-    let bar = |reused_tokens| {
+    let bar = |tokens: Vec<LayoutToken>, reused_tokens| {
         let mut desk = desk(ready_session());
+        desk.session.layout = Some(Arc::new(SceneLayout { grid: (1, 1), tokens, floor_height: -1.4 }));
         desk.session.video_timing = Some(Timing { total: 100.0, ..Timing::default() });
         desk.session.reused_tokens = reused_tokens;
         Harness::new_ui_state(
@@ -218,8 +219,18 @@ fn a_video_that_was_kept_shows_the_tokens_that_were_there() {
             desk,
         )
     };
-    assert!(bar(0).query_by_label("layout 0.1 s").is_some());
-    assert!(bar(579).query_by_label("layout 0.1 s, 579 tokens reused").is_some());
+    let token = LayoutToken {
+        frame: FrameIndex(0),
+        row: 0,
+        column: 0,
+        position: BevPoint::new(1.0, 2.0),
+        sigma: BevSigma { x: 0.5, y: 0.5 },
+        color: [0; 3],
+    };
+    assert!(bar(vec![token], 0).query_by_label("layout 0.1 s").is_some());
+    assert!(bar(vec![token], 579).query_by_label("layout 0.1 s, 579 tokens reused").is_some());
+    // A base model gives no layout.
+    assert!(bar(Vec::new(), 0).query_by_label("video read 0.1 s").is_some());
 }
 
 #[test]
