@@ -12,10 +12,14 @@ use crate::train::{RunDir, TrainEvent};
 /// Points of one curve, at most: each is the mean of some steps.
 const POINTS: usize = 200;
 
+/// What figures with estimated cameras begin with.
+const ESTIMATED: &str = "estimated_";
+
 type Curves = BTreeMap<String, Curve>;
 
 /// Writes `STAGE_loss.svg` (terms of the loss over steps) and, once there was a
-/// validation, `STAGE_shares.svg` and `STAGE_errors.svg` for every stage of a run into its folder.
+/// validation, `STAGE_shares.svg` and `STAGE_errors.svg` for every stage of a run into its folder; with
+/// estimated cameras they are `STAGE_estimated_shares.svg` and so on.
 ///
 /// # Errors
 /// When a file cannot be read or written.
@@ -39,14 +43,27 @@ pub(super) fn draw_curves(run: &RunDir) -> anyhow::Result<Vec<PathBuf>> {
         written.push(write(run.path(), &format!("{stage}_loss.svg"), &chart)?);
     }
     for (stage, curves) in figures {
-        // Shares and errors do not share an axis.
-        let (errors, shares): (Curves, Curves) = curves.into_iter().partition(|(name, _)| is_error(name));
-        for (kind, label, curves) in [("shares", "share", shares), ("errors", "metres or degrees", errors)] {
-            if !curves.is_empty() {
-                let title = format!("Stage {stage}: held-out rooms, {kind}");
-                let chart = chart(title, label, Mark::LineAndDots, curves);
-                written.push(write(run.path(), &format!("{stage}_{kind}.svg"), &chart)?);
-            }
+        let (estimated, given): (Curves, Curves) =
+            curves.into_iter().partition(|(name, _)| name.starts_with(ESTIMATED));
+        let estimated =
+            estimated.into_iter().map(|(name, curve)| (name[ESTIMATED.len()..].to_owned(), curve));
+        written.extend(draw_figures(run, &stage, "", given)?);
+        written.extend(draw_figures(run, &stage, ESTIMATED, estimated.collect())?);
+    }
+    Ok(written)
+}
+
+/// Charts of what validations measured; `cameras` stands before the figures with cameras that the
+/// model found itself, and is empty for all others.
+fn draw_figures(run: &RunDir, stage: &str, cameras: &str, curves: Curves) -> anyhow::Result<Vec<PathBuf>> {
+    let rooms = if cameras.is_empty() { "held-out rooms" } else { "held-out rooms, estimated cameras" };
+    // Shares and errors do not share an axis.
+    let (errors, shares): (Curves, Curves) = curves.into_iter().partition(|(name, _)| is_error(name));
+    let mut written = Vec::new();
+    for (kind, label, curves) in [("shares", "share", shares), ("errors", "metres or degrees", errors)] {
+        if !curves.is_empty() {
+            let chart = chart(format!("Stage {stage}: {rooms}, {kind}"), label, Mark::LineAndDots, curves);
+            written.push(write(run.path(), &format!("{stage}_{cameras}{kind}.svg"), &chart)?);
         }
     }
     Ok(written)
@@ -93,10 +110,13 @@ mod tests {
 
     #[test]
     fn every_stage_gets_its_charts() {
-        let validation = r#"{"event":"validation","stage":"tower","step":1,"metrics":{"share_right":0.5,"point_error_m":2.0}}"#;
+        let validation = r#"{"event":"validation","stage":"tower","step":1,"metrics":{"share_right":0.5,"point_error_m":2.0,"estimated_share_right":0.25}}"#;
         let charts = drawn(&[STEP, validation, r#"{"event":"step","stage":"tow"#], 1);
         let names: Vec<&str> = charts.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["tower_loss.svg", "tower_shares.svg", "tower_errors.svg"]);
+        assert_eq!(
+            names,
+            ["tower_loss.svg", "tower_shares.svg", "tower_errors.svg", "tower_estimated_shares.svg"]
+        );
         // One step and one validation are dots, not nothing.
         for (name, svg) in &charts {
             assert_eq!(svg.matches("<circle").count(), 1, "{name}: {svg}");

@@ -12,6 +12,12 @@ const TOP: f64 = 44.0;
 const BOTTOM: f64 = 52.0;
 /// Colours that stay apart for most kinds of colour vision (Okabe and Ito).
 const COLORS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999"];
+/// Dashes of the series that come when all colours are taken, by how often they were.
+const DASHES: [&str; 3] = ["", "8 3", "2 3"];
+/// Height of a line of the legend, pixels.
+const LEGEND_LINE: f64 = 18.0;
+/// Series whose legend has room in the plot; that of more stands beside it.
+const FEW_SERIES: usize = 3;
 /// Grid lines per axis, about.
 const TICKS: f64 = 5.0;
 
@@ -98,15 +104,16 @@ impl Chart {
     pub fn svg(&self) -> String {
         let points = || self.series.iter().flat_map(|series| series.points.iter().copied().filter(finite));
         let (x, y) = (Axis::around(points().map(|p| p.0)), Axis::around(points().map(|p| p.1)));
+        let (width, height) = self.size();
         let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
-             font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"{WIDTH}\" height=\"{HEIGHT}\" \
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" \
+             font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"{width:.0}\" height=\"{height:.0}\" \
              fill=\"white\"/>\n<text x=\"{LEFT}\" y=\"24\" font-size=\"15\" font-weight=\"bold\">{}</text>\n",
             escaped(&self.title)
         );
         self.draw_axes(&mut svg, x, y);
         for (number, series) in self.series.iter().enumerate() {
-            draw_series(&mut svg, series, COLORS[number % COLORS.len()], x, y);
+            draw_series(&mut svg, series, Stroke::of(number, series.mark), x, y);
         }
         self.draw_legend(&mut svg);
         svg.push_str("</svg>\n");
@@ -156,28 +163,69 @@ impl Chart {
         if self.series.len() < 2 {
             return;
         }
-        let longest = self.series.iter().map(|series| series.name.chars().count()).max().unwrap_or(0);
-        let left = WIDTH - RIGHT - 34.0 - 6.6 * longest as f64;
-        let height = 18.0 * self.series.len() as f64 + 8.0;
+        let left = if self.legend_is_beside() { WIDTH } else { WIDTH - RIGHT - self.legend_width() };
         _ = writeln!(
             svg,
-            "<rect x=\"{left:.1}\" y=\"{}\" width=\"{:.1}\" height=\"{height}\" fill=\"white\" fill-opacity=\"0.85\"/>",
+            "<rect x=\"{left:.1}\" y=\"{}\" width=\"{:.1}\" height=\"{}\" fill=\"white\" fill-opacity=\"0.85\"/>",
             TOP + 4.0,
-            WIDTH - RIGHT - 4.0 - left
+            self.legend_width() - 4.0,
+            self.legend_height()
         );
         for (number, series) in self.series.iter().enumerate() {
-            let at = TOP + 20.0 + 18.0 * number as f64;
-            let color = COLORS[number % COLORS.len()];
+            let at = TOP + 20.0 + LEGEND_LINE * number as f64;
             _ = writeln!(
                 svg,
-                "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"12\" height=\"4\" fill=\"{color}\"/>\
-                 <text x=\"{:.1}\" y=\"{at:.1}\">{}</text>",
+                "<path d=\"M{:.1} {:.1}h24\" {}/><text x=\"{:.1}\" y=\"{at:.1}\">{}</text>",
                 left + 8.0,
-                at - 6.0,
-                left + 26.0,
+                at - 4.0,
+                Stroke::of(number, series.mark).attributes(2.6),
+                left + 38.0,
                 escaped(&series.name)
             );
         }
+    }
+
+    fn legend_is_beside(&self) -> bool {
+        self.series.len() > FEW_SERIES
+    }
+
+    fn legend_width(&self) -> f64 {
+        let longest = self.series.iter().map(|series| series.name.chars().count()).max().unwrap_or(0);
+        46.0 + 6.6 * longest as f64
+    }
+
+    fn legend_height(&self) -> f64 {
+        LEGEND_LINE * self.series.len() as f64 + 8.0
+    }
+
+    /// Width and height of the picture: wider and higher than the plot where its legend asks for it.
+    fn size(&self) -> (f64, f64) {
+        if !self.legend_is_beside() {
+            return (WIDTH, HEIGHT);
+        }
+        (WIDTH + self.legend_width(), HEIGHT.max(TOP + self.legend_height() + 8.0))
+    }
+}
+
+/// How a series differs from the others.
+#[derive(Debug, Clone, Copy)]
+struct Stroke {
+    color: &'static str,
+    dashes: &'static str,
+}
+
+impl Stroke {
+    fn of(number: usize, mark: Mark) -> Self {
+        let again = (number / COLORS.len()).min(DASHES.len() - 1);
+        let dashes = if mark == Mark::Dashed { "5 4" } else { DASHES[again] };
+        Self { color: COLORS[number % COLORS.len()], dashes }
+    }
+
+    fn attributes(self, width: f64) -> String {
+        let Self { color, dashes } = self;
+        let dashes =
+            if dashes.is_empty() { String::new() } else { format!(" stroke-dasharray=\"{dashes}\"") };
+        format!("fill=\"none\" stroke=\"{color}\" stroke-width=\"{width}\"{dashes}")
     }
 }
 
@@ -193,7 +241,7 @@ fn down(axis: Axis, value: f64) -> f64 {
     HEIGHT - BOTTOM - axis.share(value) * (HEIGHT - TOP - BOTTOM)
 }
 
-fn draw_series(svg: &mut String, series: &Series, color: &str, x: Axis, y: Axis) {
+fn draw_series(svg: &mut String, series: &Series, stroke: Stroke, x: Axis, y: Axis) {
     let places = series.points.iter().filter(|point| finite(point));
     let places = places.map(|point| (across(x, point.0), down(y, point.1)));
     let places: Vec<(f64, f64)> = places.collect();
@@ -203,19 +251,15 @@ fn draw_series(svg: &mut String, series: &Series, color: &str, x: Axis, y: Axis)
     for (x, y) in places.iter().filter(|_| dots) {
         _ = writeln!(
             svg,
-            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\" fill=\"{color}\" fill-opacity=\"{opacity}\"/>"
+            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\" fill=\"{}\" fill-opacity=\"{opacity}\"/>",
+            stroke.color
         );
     }
     if series.mark == Mark::Dots || places.len() < 2 {
         return;
     }
     let path: Vec<String> = places.iter().map(|(x, y)| format!("{x:.1} {y:.1}")).collect();
-    let dashes = if series.mark == Mark::Dashed { " stroke-dasharray=\"5 4\"" } else { "" };
-    _ = writeln!(
-        svg,
-        "<path d=\"M{}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"1.8\"{dashes}/>",
-        path.join("L")
-    );
+    _ = writeln!(svg, "<path d=\"M{}\" {}/>", path.join("L"), stroke.attributes(1.8));
 }
 
 fn escaped(text: &str) -> String {
@@ -261,6 +305,30 @@ mod tests {
             assert_eq!(drawn(mark, vec![(10.0, 4.0)]), (1, false), "{mark:?}");
             assert_eq!(drawn(mark, Vec::new()), (0, false), "{mark:?}");
         }
+    }
+
+    #[test]
+    fn many_series_look_different_and_their_legend_hides_nothing() {
+        let series = |number: usize| Series {
+            name: format!("series {number}"),
+            mark: Mark::Line,
+            points: vec![(0.0, 0.0), (10.0, number as f64)],
+        };
+        let of = |count: usize| Chart { series: (0..count).map(series).collect(), ..chart(Vec::new()) };
+        let strokes: Vec<String> =
+            (0..20).map(|number| Stroke::of(number, Mark::Line).attributes(1.0)).collect();
+        assert!((0..20).all(|a| (a + 1..20).all(|b| strokes[a] != strokes[b])), "{strokes:?}");
+        assert!(of(3).svg().contains("viewBox=\"0 0 640 400\""));
+        let (width, height) = of(25).size();
+        assert!(width > WIDTH + 100.0 && height > TOP + 25.0 * LEGEND_LINE);
+        // The last name stands right of the plot and above the lower edge.
+        let svg = of(25).svg();
+        let last = svg.lines().find(|line| line.contains(">series 24<")).unwrap();
+        let at = |name: &str| -> f64 {
+            let text = &last[last.find("<text").unwrap()..];
+            text.split(&format!(" {name}=\"")).nth(1).unwrap().split('"').next().unwrap().parse().unwrap()
+        };
+        assert!(at("x") > WIDTH && at("y") < height, "{last}");
     }
 
     #[test]
