@@ -7,13 +7,11 @@ use anyhow::Context as _;
 
 use crate::evaluate::chart::{Chart, Mark, Series};
 use crate::train::curve::Curve;
+use crate::train::joint_figures::ESTIMATED;
 use crate::train::{RunDir, TrainEvent};
 
 /// Points of one curve, at most: each is the mean of some steps.
 const POINTS: usize = 200;
-
-/// What figures with estimated cameras begin with.
-const ESTIMATED: &str = "estimated_";
 
 type Curves = BTreeMap<String, Curve>;
 
@@ -43,12 +41,15 @@ pub(super) fn draw_curves(run: &RunDir) -> anyhow::Result<Vec<PathBuf>> {
         written.push(write(run.path(), &format!("{stage}_loss.svg"), &chart)?);
     }
     for (stage, curves) in figures {
-        let (estimated, given): (Curves, Curves) =
-            curves.into_iter().partition(|(name, _)| name.starts_with(ESTIMATED));
-        let estimated =
-            estimated.into_iter().map(|(name, curve)| (name[ESTIMATED.len()..].to_owned(), curve));
+        let (mut given, mut estimated) = (Curves::new(), Curves::new());
+        for (name, curve) in curves {
+            match name.strip_prefix(ESTIMATED) {
+                Some(name) => estimated.insert(name.to_owned(), curve),
+                None => given.insert(name, curve),
+            };
+        }
         written.extend(draw_figures(run, &stage, "", given)?);
-        written.extend(draw_figures(run, &stage, ESTIMATED, estimated.collect())?);
+        written.extend(draw_figures(run, &stage, ESTIMATED, estimated)?);
     }
     Ok(written)
 }

@@ -13,6 +13,9 @@ use crate::qa::Bearing;
 /// all of them best: a model that has learned nothing of rooms.
 pub const CONSTANT_LAYOUT_ERROR: &str = "layout_error_constant_m";
 
+/// Figures with cameras that the model found itself start with this.
+pub const ESTIMATED: &str = "estimated_";
+
 /// Errors collected over batches.
 #[derive(Debug, Default)]
 pub struct JointFigures {

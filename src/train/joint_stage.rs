@@ -15,7 +15,7 @@ use super::alignment::WordTable;
 use super::clip::color_names;
 use super::config::{CameraSource, TrainConfig};
 use super::joint_batch::{JointBatch, JointSource, Lesson, joint_batch};
-use super::joint_figures::{CONSTANT_LAYOUT_ERROR, JointFigures};
+use super::joint_figures::{CONSTANT_LAYOUT_ERROR, ESTIMATED, JointFigures};
 use super::joint_sample::{JointSample, SampleMaker};
 use super::joint_scenes::{HeadReadings, ShownRooms, pick};
 use super::joint_terms::read_place;
@@ -297,7 +297,7 @@ impl Stage for JointStage {
             let estimated = self.figures(CameraSource::Estimated)?.metrics.into_iter();
             // The cameras do not move what is true.
             let estimated = estimated.filter(|(name, _)| name != CONSTANT_LAYOUT_ERROR);
-            validated.metrics.extend(estimated.map(|(name, value)| (format!("estimated_{name}"), value)));
+            validated.metrics.extend(estimated.map(|(name, value)| (format!("{ESTIMATED}{name}"), value)));
         }
         Ok(validated)
     }

@@ -9,7 +9,7 @@ use bevy_egui::egui::{
 
 use super::chart::{Chart, ChartKind, chart_ui};
 use crate::train::follow::{RunPhase, RunReport, RunStory, StageStory};
-use crate::train::joint_figures::CONSTANT_LAYOUT_ERROR;
+use crate::train::joint_figures::{CONSTANT_LAYOUT_ERROR, ESTIMATED};
 use crate::viewer::action::ViewerAction;
 use crate::viewer::run_watch::FollowedRun;
 use crate::viewer::theme;
@@ -18,8 +18,6 @@ use crate::viewer::theme;
 const LARGE: f32 = 150.0;
 /// Height of the other charts, points.
 const SMALL: f32 = 92.0;
-/// Figures with cameras that the model found itself start with this.
-const ESTIMATED: &str = "estimated_";
 
 /// Draws the panel.
 pub(in crate::viewer) fn training_ui(ui: &mut Ui, run: &FollowedRun, actions: &mut Vec<ViewerAction>) {
