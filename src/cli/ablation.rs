@@ -6,6 +6,7 @@
 //! all models share their first steps, which teach answers and what nouns name in a picture,
 //! and nothing of space.
 
+mod learning;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -137,7 +138,7 @@ pub(super) struct Extent {
 }
 
 /// Trains and measures every model, each in a folder below `out`, and writes tables and charts
-/// there after every seed. What is finished is not done again. Gives what the tables come to and
+/// there after each. What is finished is not done again. Gives what the tables come to and
 /// where they are.
 ///
 /// # Errors
@@ -157,17 +158,30 @@ pub(super) fn run(
     let own = TrainConfig { joint, ..base.clone() };
     let mut runs = Vec::new();
     let mut text = String::new();
-    // All models of a seed before the next one: whoever stops early has a table.
-    for seed in 0..extent.seeds {
-        for variant in Variant::ALL {
-            let folder = out.join(format!("{}-{seed}", variant.folder()));
-            let config = variant.config(&own, base.seed + seed);
-            let outcome = outcome(variant, &config, &shared, &folder, extent, stop, observer)?;
-            runs.push((variant, seed, outcome));
-        }
-        text = report::write(base, out, Extent { seeds: seed + 1, ..extent }, &runs)?;
+    for (variant, seed) in order(extent.seeds) {
+        let folder = run_folder(out, variant, seed);
+        let config = variant.config(&own, base.seed + seed);
+        let outcome = outcome(variant, &config, &shared, &folder, extent, stop, observer)?;
+        runs.push((variant, seed, outcome));
+        // Whoever stops early has the tables of what is finished.
+        text = report::write(base, out, extent, &runs)?;
     }
     Ok(format!("{text}\nAll tables: {}", out.join("README.md").display()))
+}
+
+/// Where a model is trained.
+fn run_folder(out: &Path, variant: Variant, seed: u64) -> PathBuf {
+    out.join(format!("{}-{seed}", variant.folder()))
+}
+
+/// All models of a seed before the next one; those last that wait longest for their data.
+fn order(seeds: u64) -> impl Iterator<Item = (Variant, u64)> {
+    let costly = |variant: &Variant| *variant == Variant::EstimatedGeometry;
+    [false, true].into_iter().flat_map(move |last| {
+        (0..seeds).flat_map(move |seed| {
+            Variant::ALL.into_iter().filter(move |variant| costly(variant) == last).map(move |v| (v, seed))
+        })
+    })
 }
 
 /// Vision tower, camera encoder and the first steps of the language model, which all models
@@ -299,6 +313,15 @@ fn measured(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_takes_longest_comes_last() {
+        let order: Vec<(Variant, u64)> = order(2).collect();
+        assert_eq!(order.len(), 14);
+        assert_eq!((order[0], order[5]), ((Variant::Language, 0), (Variant::TrueGeometry, 0)));
+        assert_eq!(order[6], (Variant::Language, 1));
+        assert_eq!(order[12..], [(Variant::EstimatedGeometry, 0), (Variant::EstimatedGeometry, 1)]);
+    }
 
     #[test]
     fn models_differ_in_what_they_are_told_to_learn() {

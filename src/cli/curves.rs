@@ -84,7 +84,11 @@ fn chart(title: String, y: &str, mark: Mark, curves: Curves) -> Chart {
     Chart { title, x: "step".to_owned(), y: y.to_owned(), series }
 }
 
-fn write(folder: &Path, name: &str, chart: &Chart) -> anyhow::Result<PathBuf> {
+/// Writes a chart to the file `name` in `folder`, which it gives.
+///
+/// # Errors
+/// When the file cannot be written.
+pub(super) fn write(folder: &Path, name: &str, chart: &Chart) -> anyhow::Result<PathBuf> {
     let path = folder.join(name);
     std::fs::write(&path, chart.svg()).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)

@@ -121,8 +121,12 @@ pub fn compare(
         let number = report.clips.len() as u32;
         let mut predictions = Vec::with_capacity(predictors.len());
         for (predictor, column) in predictors.iter_mut().zip(&mut report.columns) {
-            let prediction = predictor.predict(&clip)?;
+            let mut prediction = predictor.predict(&clip)?;
             column.values.extend(values_of(number, &clip, &prediction));
+            for _ in 1..predictor.draws() {
+                prediction = predictor.predict(&clip)?;
+                column.values.extend(values_of(number, &clip, &prediction));
+            }
             predictions.push((column.name.clone(), prediction));
         }
         report.clips.push(ClipFacts::of(&clip));

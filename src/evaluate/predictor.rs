@@ -51,6 +51,12 @@ pub trait Predictor {
     /// Name in tables.
     fn name(&self) -> &str;
 
+    /// How often every clip is put to it; all it says counts. More than once for one that guesses:
+    /// what it gets by luck is then small.
+    fn draws(&self) -> u32 {
+        1
+    }
+
     /// Everything it says about a clip.
     ///
     /// # Errors

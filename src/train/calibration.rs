@@ -20,7 +20,7 @@ use super::pipeline::TrainedModel;
 /// The tensor with the biases of mean x, mean y, ln σx², ln σy².
 pub const POSITION_BIAS: &str = "model.f_pos.2.bias";
 /// Held-out clips, behind those of the validation figures.
-pub(super) const CLIPS: u64 = 24;
+pub(super) const CLIPS: u64 = 72;
 /// Clips that go through the network at once.
 const CHUNK: usize = 2;
 /// Factors beyond this or its inverse are not a matter of calibration.

@@ -17,6 +17,9 @@ use crate::synth::QuestionOptions;
 pub struct TrainConfig {
     /// Name of the model preset.
     pub model: String,
+    /// Frames of a clip that the model sees; 0 leaves it to the preset.
+    #[serde(default)]
+    pub frames: u32,
     /// Decides initial weights and all data.
     pub seed: u64,
     /// Stages in order.
@@ -424,6 +427,7 @@ impl TrainConfig {
         let layers = model.as_ref().map_or(0, |model| model.language.num_hidden_layers);
         let rules = [
             (model.is_some(), "model must name a model preset"),
+            (self.frames <= 1024, "frames must be 0 to 1024"),
             (
                 (1..=layers).contains(&self.joint.mention_layer),
                 "joint.mention_layer must be one of the language model's layers, counted from 1",
@@ -574,8 +578,11 @@ mod tests {
         let set = |text: &str| base.with(&[text.to_owned()]);
         assert_eq!(set("data.targets.farthest=6.0").unwrap().data.targets.farthest, 6.0);
         assert!(!set("joint.train_projector=false").unwrap().joint.train_projector);
+        let frames = |config| crate::train::pipeline::model_config(&config).unwrap().num_frames;
+        assert_eq!((frames(set("frames=16").unwrap()), frames(base.clone())), (16, 32));
         for (text, field) in [
             ("warmup=1.5", "warmup"),
+            ("frames=2000", "frames"),
             ("joint.weights.heading_sigma_bins=0.0", "heading_sigma_bins"),
             ("data.small=2.0", "data.small"),
             ("data.targets.nearest=20.0", "data.targets"),

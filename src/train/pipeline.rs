@@ -36,6 +36,9 @@ pub fn model_config(config: &TrainConfig) -> Result<ModelConfig, TrainError> {
     let mut model = ModelConfig::preset(&config.model).ok_or_else(|| TrainError::Config {
         reason: format!("there is no model preset {:?}", config.model),
     })?;
+    if config.frames > 0 {
+        model.num_frames = config.frames;
+    }
     model.camera = CameraEncoderConfig::Odometry(OdometryConfig::new(category_names(), color_names()));
     model.camera_token_dim = if config.joint.camera == CameraSource::None { 0 } else { CAMERA_TOKEN_DIM };
     model.geometry_cue = config.joint.geometry_cue != CueSource::None;

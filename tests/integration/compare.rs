@@ -53,6 +53,9 @@ fn the_ablation_measures_every_model_and_does_nothing_twice() {
             assert!(workshop.path("all").join(&chart).exists(), "{chart}");
         }
     }
+    let learned = std::fs::read_to_string(workshop.path("all/learning_layout_error_m.svg")).unwrap();
+    assert!(learned.contains("+ both") && !learned.contains("language only"), "{learned}");
+    assert!(readme.contains("(learning_layout_error_m.svg)"), "{readme}");
     assert!(
         table.contains("- + camera token (full) against geometry at the input (true), exact match"),
         "{table}"

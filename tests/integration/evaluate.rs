@@ -4,7 +4,7 @@
 
 use candle_core::{DType, Device};
 use loc3r::evaluate::{
-    ModelPredictor, Prediction, Predictor as _, Report, evaluate, held_out, prior_questions,
+    Metric, ModelPredictor, Prediction, Predictor as _, Report, evaluate, held_out, prior_questions,
 };
 use loc3r::model::{Loc3rModel, ModelConfig};
 use loc3r::synth::{HELD_OUT_SEEDS, QuestionOptions};
@@ -49,6 +49,12 @@ fn a_model_is_measured_beside_its_baselines() {
     }
     assert_eq!(baselines["room centre"]["exact_match"], serde_json::Value::Null);
     assert_eq!(json["tiers"].as_object().unwrap().len(), 3);
+    // Every question is put to the one that guesses many times; once is luck.
+    let asked = |name: &str| {
+        let column = report.columns.iter().find(|column| column.name == name).unwrap();
+        column.values.iter().filter(|value| value.metric == Metric::Acc15deg).count()
+    };
+    assert_eq!(asked("random heading"), 16 * asked("room centre"));
     let table = report.table();
     assert!(table.contains("| measure") && table.contains("oracle"), "{table}");
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::{Extent, Outcome, Variant};
+use super::{Extent, Outcome, Variant, learning};
 use crate::cli::command_line::this_command;
 use crate::cli::evaluate::draw;
 use crate::evaluate::{Column, Pair, Report};
@@ -49,7 +49,7 @@ pub(super) fn write(
 ) -> anyhow::Result<String> {
     let report = combined(runs);
     let beginning = [
-        opening(given, extent, &report),
+        opening(given, extent, runs, &report),
         format!("\n{}", report.summary()),
         format!("\nEach seed by itself:\n\n{}", by_seed(runs).summary()),
         claim(&report),
@@ -58,6 +58,7 @@ pub(super) fn write(
     let rest = [
         format!("\n## By family, scene and viewpoint\n{}", report.by_group()),
         report.differences_by_group(&named(&CLAIM)),
+        learning::draw(out, runs)?,
         charts(out, &report)?,
         costs(runs),
         making(given)?,
@@ -72,11 +73,16 @@ pub(super) fn write(
 /// What all `runs` came to, one column a model. All seeds are measured on the same scenes: values of
 /// a scene keep its number, so that those of all seeds count as one in intervals.
 fn combined(runs: &[Finished]) -> Report {
-    let columns = Variant::ALL.map(|variant| {
+    let finished = Variant::ALL.into_iter().filter(|variant| seeds_of(*variant, runs) > 0);
+    let columns = finished.map(|variant| {
         let own = runs.iter().filter(|run| run.0 == variant);
         column(variant.name().to_owned(), own)
     });
-    reported(runs, columns.into())
+    reported(runs, columns.collect())
+}
+
+fn seeds_of(variant: Variant, runs: &[Finished]) -> u64 {
+    runs.iter().filter(|run| run.0 == variant).count() as u64
 }
 
 /// What each of `runs` came to, one column each.
@@ -98,12 +104,12 @@ fn reported(runs: &[Finished], columns: Vec<Column>) -> Report {
     Report { benchmark: "rooms".to_owned(), columns, clips, questions, unknown: None }
 }
 
-fn opening(given: &TrainConfig, extent: Extent, report: &Report) -> String {
+fn opening(given: &TrainConfig, extent: Extent, runs: &[Finished], report: &Report) -> String {
     format!(
         "# Ablation\n\nEach model: {} joint steps of {} clips with {} questions, after {} that all share and \
          that teach nothing of space; {} seeds, all measured on the same {} held-out clips ({} questions). In \
          brackets 95 % intervals over clips, the answers of all seeds about a clip together: they tell how figures \
-         move with other rooms; how they move with another training, the rows of the seeds tell.\n",
+         move with other rooms; how they move with another training, the rows of the seeds tell.{}\n",
         given.joint.steps,
         given.joint.clips * given.micro_batches,
         given.joint.situations,
@@ -111,7 +117,22 @@ fn opening(given: &TrainConfig, extent: Extent, report: &Report) -> String {
         extent.seeds,
         extent.clips,
         report.questions,
+        unfinished(extent.seeds, runs),
     )
+}
+
+/// Which models lack seeds that were asked for.
+fn unfinished(seeds: u64, runs: &[Finished]) -> String {
+    let lacking: Vec<String> = Variant::ALL
+        .into_iter()
+        .map(|variant| (variant.name(), seeds_of(variant, runs)))
+        .filter(|(_, finished)| *finished < seeds)
+        .map(|(name, finished)| format!("{name} has {finished}"))
+        .collect();
+    if lacking.is_empty() {
+        return String::new();
+    }
+    format!(" Not all are finished; of {seeds} seeds, {}.", lacking.join(", "))
 }
 
 fn named(pairs: &[(Variant, Variant)]) -> Vec<Pair<'static>> {
@@ -224,6 +245,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_finished_is_told_and_left_out() {
+        let runs = runs();
+        assert_eq!(combined(&runs).columns.len(), 2);
+        let text = unfinished(2, &runs[..3]);
+        assert!(text.contains("of 2 seeds, ") && text.contains("+ camera token (full) has 1"), "{text}");
+        assert!(text.contains("+ both has 0") && !text.contains("language only"), "{text}");
+    }
+
+    #[test]
     fn the_text_has_claim_charts_and_making() {
         let folder = tempfile::tempdir().unwrap();
         let given = TrainConfig::preset("mini").unwrap();
@@ -239,10 +269,13 @@ mod tests {
             text.contains("- + camera token (full) against language only, exact match (%): +25.00"),
             "{text}"
         );
-        for chart in ["calibration_full.svg", "error_by_sigma_situation.svg"] {
+        for chart in ["calibration_full.svg", "error_by_sigma_full.svg", "learning_layout_error_m.svg"] {
             assert!(text.contains(&format!("({chart})")) && folder.path().join(chart).exists(), "{chart}");
         }
-        assert!(!folder.path().join("calibration_layout.svg").exists());
+        // Neither of those that say nothing of a situation nor of those that are not finished.
+        for chart in ["calibration_language.svg", "calibration_situation.svg"] {
+            assert!(!folder.path().join(chart).exists(), "{chart}");
+        }
         assert!(
             text.contains("not estimates of CUT3R") && text.contains(&given.to_toml().unwrap()),
             "{text}"
