@@ -8,6 +8,7 @@ use toml::Value;
 
 use super::TrainError;
 use super::optimizer::AdamWConfig;
+use super::size::SizeConfig;
 use crate::scene::TargetRule;
 use crate::synth::QuestionOptions;
 
@@ -17,9 +18,6 @@ use crate::synth::QuestionOptions;
 pub struct TrainConfig {
     /// Name of the model preset.
     pub model: String,
-    /// Frames of a clip that the model sees; 0 leaves it to the preset.
-    #[serde(default)]
-    pub frames: u32,
     /// Decides initial weights and all data.
     pub seed: u64,
     /// Stages in order.
@@ -32,6 +30,9 @@ pub struct TrainConfig {
     /// Share of a stage's steps in which the learning rate rises to its peak (the paper: 3 %).
     #[serde(default = "three_percent")]
     pub warmup: f64,
+    /// Sizes of the model that differ from its preset's.
+    #[serde(default)]
+    pub size: SizeConfig,
     /// AdamW.
     pub optimizer: AdamWConfig,
     /// Rooms, walks and pictures.
@@ -423,11 +424,13 @@ impl TrainConfig {
         // Export measures on rooms behind those of validation.
         let behind = super::familiarity::HELD_OUT.max(super::calibration::CLIPS);
         let seeds = self.validation.first_seed.saturating_add(self.validation.clips).saturating_add(behind);
-        let model = crate::model::ModelConfig::preset(&self.model);
+        let model = crate::model::ModelConfig::preset(&self.model).map(|preset| self.size.of(preset));
+        if let Some(Err(reason)) = model.as_ref().map(crate::model::ModelConfig::validate) {
+            return Err(TrainError::Config { reason: format!("size: {reason}") });
+        }
         let layers = model.as_ref().map_or(0, |model| model.language.num_hidden_layers);
         let rules = [
             (model.is_some(), "model must name a model preset"),
-            (self.frames <= 1024, "frames must be 0 to 1024"),
             (
                 (1..=layers).contains(&self.joint.mention_layer),
                 "joint.mention_layer must be one of the language model's layers, counted from 1",
@@ -578,11 +581,11 @@ mod tests {
         let set = |text: &str| base.with(&[text.to_owned()]);
         assert_eq!(set("data.targets.farthest=6.0").unwrap().data.targets.farthest, 6.0);
         assert!(!set("joint.train_projector=false").unwrap().joint.train_projector);
-        let frames = |config| crate::train::pipeline::model_config(&config).unwrap().num_frames;
-        assert_eq!((frames(set("frames=16").unwrap()), frames(base.clone())), (16, 32));
+        assert_eq!(set("size.frames=16").unwrap().size.frames, 16);
         for (text, field) in [
             ("warmup=1.5", "warmup"),
-            ("frames=2000", "frames"),
+            ("size.frames=2000", "num_frames"),
+            ("size.layers=3", "mention_layer"),
             ("joint.weights.heading_sigma_bins=0.0", "heading_sigma_bins"),
             ("data.small=2.0", "data.small"),
             ("data.targets.nearest=20.0", "data.targets"),

@@ -35,6 +35,7 @@ pub mod referring;
 pub mod run_dir;
 pub mod scenes;
 pub mod schedule;
+pub mod size;
 pub mod stage;
 pub mod track_error;
 pub mod tracking;

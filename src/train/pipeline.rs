@@ -28,17 +28,15 @@ const CAMERA_TOKEN_DIM: usize = 32;
 const NOTICE: &str =
     "Preview: this small model is trained on generated rooms; localisation and answers are often wrong.";
 
-/// The model that a run trains: its preset with our camera encoder.
+/// The model that a run trains: its preset in the sizes of the run, with our camera encoder.
 ///
 /// # Errors
 /// When the preset does not exist.
 pub fn model_config(config: &TrainConfig) -> Result<ModelConfig, TrainError> {
-    let mut model = ModelConfig::preset(&config.model).ok_or_else(|| TrainError::Config {
+    let preset = ModelConfig::preset(&config.model).ok_or_else(|| TrainError::Config {
         reason: format!("there is no model preset {:?}", config.model),
     })?;
-    if config.frames > 0 {
-        model.num_frames = config.frames;
-    }
+    let mut model = config.size.of(preset);
     model.camera = CameraEncoderConfig::Odometry(OdometryConfig::new(category_names(), color_names()));
     model.camera_token_dim = if config.joint.camera == CameraSource::None { 0 } else { CAMERA_TOKEN_DIM };
     model.geometry_cue = config.joint.geometry_cue != CueSource::None;
