@@ -156,11 +156,21 @@ pub(super) fn run(
     let joint =
         if extent.common_steps == 0 { base.joint } else { JointConfig { word_steps: 0, ..base.joint } };
     let own = TrainConfig { joint, ..base.clone() };
-    let mut runs = Vec::new();
-    let mut text = String::new();
-    for (variant, seed) in order(extent.seeds) {
+    let place = |(variant, seed): (Variant, u64)| {
         let folder = run_folder(out, variant, seed);
-        let config = variant.config(&own, base.seed + seed);
+        (folder, variant.config(&own, base.seed + seed))
+    };
+    let (mut runs, mut missing) = (Vec::new(), Vec::new());
+    for (variant, seed) in order(extent.seeds) {
+        let (folder, config) = place((variant, seed));
+        match finished(&config, &folder, extent)? {
+            Some(outcome) => runs.push((variant, seed, outcome)),
+            None => missing.push((variant, seed)),
+        }
+    }
+    let mut text = if runs.is_empty() { String::new() } else { report::write(base, out, extent, &runs)? };
+    for (variant, seed) in missing {
+        let (folder, config) = place((variant, seed));
         let outcome = outcome(variant, &config, &shared, &folder, extent, stop, observer)?;
         runs.push((variant, seed, outcome));
         // Whoever stops early has the tables of what is finished.
@@ -172,6 +182,11 @@ pub(super) fn run(
 /// Where a model is trained.
 fn run_folder(out: &Path, variant: Variant, seed: u64) -> PathBuf {
     out.join(format!("{}-{seed}", variant.folder()))
+}
+
+/// Where it is kept what a model came to.
+fn outcome_file(folder: &Path, extent: Extent) -> PathBuf {
+    folder.join(format!("outcome_{}.json", extent.clips))
 }
 
 /// All models of a seed before the next one; those last that wait longest for their data.
@@ -227,6 +242,16 @@ fn opened(folder: &Path, config: &TrainConfig) -> anyhow::Result<RunDir> {
     Ok(run)
 }
 
+/// What the model in `folder` came to; `None` when it is not finished.
+fn finished(config: &TrainConfig, folder: &Path, extent: Extent) -> anyhow::Result<Option<Outcome>> {
+    let file = outcome_file(folder, extent);
+    let Ok(text) = std::fs::read_to_string(&file) else { return Ok(None) };
+    opened(folder, config)?;
+    let outcome = serde_json::from_str(&text);
+    outcome.map(Some).with_context(|| format!("cannot read {}; delete it to measure again", file.display()))
+}
+
+/// Trains and measures the model in `folder`.
 fn outcome(
     variant: Variant,
     config: &TrainConfig,
@@ -238,11 +263,6 @@ fn outcome(
 ) -> anyhow::Result<Outcome> {
     let run = opened(folder, config)?;
     origin::note_start(&run, this_start(config.seed))?;
-    let file = folder.join(format!("outcome_{}.json", extent.clips));
-    if let Ok(text) = std::fs::read_to_string(&file) {
-        return serde_json::from_str(&text)
-            .with_context(|| format!("cannot read {}; delete it to measure again", file.display()));
-    }
     output::note(&format!("{}: {}", folder.display(), variant.name()));
     for kind in [StageKind::Tower, StageKind::Camera] {
         if run.progress(kind.name())?.is_none() {
@@ -257,6 +277,7 @@ fn outcome(
     let model = folder.join("model");
     export(&run, config, &model)?;
     let outcome = measured(variant, &run, &model, extent, stop)?;
+    let file = outcome_file(folder, extent);
     std::fs::write(&file, serde_json::to_string(&outcome)?)
         .with_context(|| format!("cannot write {}", file.display()))?;
     Ok(outcome)
