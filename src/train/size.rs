@@ -38,12 +38,12 @@ impl SizeConfig {
         vision.patch_size = or(self.patch, vision.patch_size);
         vision.num_hidden_layers = or(self.tower_layers, vision.num_hidden_layers);
         let width = or(self.tower_width, vision.hidden_size);
-        vision.intermediate_size = vision.intermediate_size * width / vision.hidden_size;
+        vision.intermediate_size = vision.intermediate_size.saturating_mul(width) / vision.hidden_size;
         vision.hidden_size = width;
         let language = &mut preset.language;
         language.num_hidden_layers = or(self.layers, language.num_hidden_layers);
         let width = or(self.width, language.hidden_size);
-        language.intermediate_size = language.intermediate_size * width / language.hidden_size;
+        language.intermediate_size = language.intermediate_size.saturating_mul(width) / language.hidden_size;
         language.hidden_size = width;
         preset
     }

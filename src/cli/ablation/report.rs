@@ -14,15 +14,17 @@ use crate::train::TrainConfig;
 /// A finished model: which, of what seed, and what it came to.
 pub(super) type Finished = (Variant, u64, Outcome);
 
-/// Differences that are told: what each part adds to language, and how the whole compares with
+/// Differences that are told: what each part adds to language, and how the objectives compare with
 /// geometry at the input.
-const DIFFERENCES: [(Variant, Variant); 9] = [
+const DIFFERENCES: [(Variant, Variant); 11] = [
     (Variant::Full, Variant::Language),
     (Variant::Both, Variant::Language),
     (Variant::Situation, Variant::Language),
     (Variant::Layout, Variant::Language),
     (Variant::TrueGeometry, Variant::Language),
     (Variant::EstimatedGeometry, Variant::Language),
+    (Variant::Situation, Variant::TrueGeometry),
+    (Variant::Both, Variant::TrueGeometry),
     (Variant::Full, Variant::TrueGeometry),
     (Variant::Full, Variant::EstimatedGeometry),
     (Variant::Full, Variant::Both),
