@@ -156,21 +156,17 @@ pub(super) fn run(
     let joint =
         if extent.common_steps == 0 { base.joint } else { JointConfig { word_steps: 0, ..base.joint } };
     let own = TrainConfig { joint, ..base.clone() };
-    let place = |(variant, seed): (Variant, u64)| {
-        let folder = run_folder(out, variant, seed);
-        (folder, variant.config(&own, base.seed + seed))
-    };
     let (mut runs, mut missing) = (Vec::new(), Vec::new());
     for (variant, seed) in order(extent.seeds) {
-        let (folder, config) = place((variant, seed));
+        let folder = run_folder(out, variant, seed);
+        let config = variant.config(&own, base.seed + seed);
         match finished(&config, &folder, extent)? {
             Some(outcome) => runs.push((variant, seed, outcome)),
-            None => missing.push((variant, seed)),
+            None => missing.push((variant, seed, folder, config)),
         }
     }
     let mut text = if runs.is_empty() { String::new() } else { report::write(base, out, extent, &runs)? };
-    for (variant, seed) in missing {
-        let (folder, config) = place((variant, seed));
+    for (variant, seed, folder, config) in missing {
         let outcome = outcome(variant, &config, &shared, &folder, extent, stop, observer)?;
         runs.push((variant, seed, outcome));
         // Whoever stops early has the tables of what is finished.
@@ -190,13 +186,10 @@ fn outcome_file(folder: &Path, extent: Extent) -> PathBuf {
 }
 
 /// All models of a seed before the next one; those last that wait longest for their data.
-fn order(seeds: u64) -> impl Iterator<Item = (Variant, u64)> {
-    let costly = |variant: &Variant| *variant == Variant::EstimatedGeometry;
-    [false, true].into_iter().flat_map(move |last| {
-        (0..seeds).flat_map(move |seed| {
-            Variant::ALL.into_iter().filter(move |variant| costly(variant) == last).map(move |v| (v, seed))
-        })
-    })
+fn order(seeds: u64) -> Vec<(Variant, u64)> {
+    let mut all: Vec<_> = (0..seeds).flat_map(|seed| Variant::ALL.map(|variant| (variant, seed))).collect();
+    all.sort_by_key(|(variant, _)| *variant == Variant::EstimatedGeometry);
+    all
 }
 
 /// Vision tower, camera encoder and the first steps of the language model, which all models
@@ -337,7 +330,7 @@ mod tests {
 
     #[test]
     fn what_takes_longest_comes_last() {
-        let order: Vec<(Variant, u64)> = order(2).collect();
+        let order = order(2);
         assert_eq!(order.len(), 14);
         assert_eq!((order[0], order[5]), ((Variant::Language, 0), (Variant::TrueGeometry, 0)));
         assert_eq!(order[6], (Variant::Language, 1));

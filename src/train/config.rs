@@ -424,7 +424,7 @@ impl TrainConfig {
         // Export measures on rooms behind those of validation.
         let behind = super::familiarity::HELD_OUT.max(super::calibration::CLIPS);
         let seeds = self.validation.first_seed.saturating_add(self.validation.clips).saturating_add(behind);
-        let model = crate::model::ModelConfig::preset(&self.model).map(|preset| self.size.of(preset));
+        let model = self.size.of_preset(&self.model);
         if let Some(Err(reason)) = model.as_ref().map(crate::model::ModelConfig::validate) {
             return Err(TrainError::Config { reason: format!("size: {reason}") });
         }

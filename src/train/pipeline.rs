@@ -33,10 +33,9 @@ const NOTICE: &str =
 /// # Errors
 /// When the preset does not exist.
 pub fn model_config(config: &TrainConfig) -> Result<ModelConfig, TrainError> {
-    let preset = ModelConfig::preset(&config.model).ok_or_else(|| TrainError::Config {
+    let mut model = config.size.of_preset(&config.model).ok_or_else(|| TrainError::Config {
         reason: format!("there is no model preset {:?}", config.model),
     })?;
-    let mut model = config.size.of(preset);
     model.camera = CameraEncoderConfig::Odometry(OdometryConfig::new(category_names(), color_names()));
     model.camera_token_dim = if config.joint.camera == CameraSource::None { 0 } else { CAMERA_TOKEN_DIM };
     model.geometry_cue = config.joint.geometry_cue != CueSource::None;

@@ -26,9 +26,12 @@ pub struct SizeConfig {
 }
 
 impl SizeConfig {
-    /// `preset` in these sizes.
-    #[must_use]
-    pub fn of(self, mut preset: ModelConfig) -> ModelConfig {
+    /// The model preset of this name in these sizes; `None` when there is none.
+    pub fn of_preset(self, name: &str) -> Option<ModelConfig> {
+        ModelConfig::preset(name).map(|preset| self.of(preset))
+    }
+
+    fn of(self, mut preset: ModelConfig) -> ModelConfig {
         let or = |own: usize, preset: usize| if own > 0 { own } else { preset };
         if self.frames > 0 {
             preset.num_frames = self.frames;
