@@ -27,7 +27,8 @@ use crate::train::{RunDir, StageKind, TrainConfig, TrainError, TrainEvent, origi
 /// there is kept and the new one gets a number.
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct TrainArgs {
-    /// What to train: a preset (tiny, mini) or one stage of mini (tower, camera, joint).
+    /// What to train: a preset (tiny, mini; ablation for --ablation) or one stage of mini (tower,
+    /// camera, joint).
     #[arg(long, default_value = "mini")]
     preset: String,
     /// A configuration file instead of a preset.

@@ -54,7 +54,8 @@ pub struct Chart {
     pub x: String,
     /// Beside the vertical axis, with the unit.
     pub y: String,
-    /// What is shown.
+    /// What is shown. One without points keeps its colour and is named nowhere: what several charts
+    /// show looks alike in all.
     pub series: Vec<Series>,
 }
 
@@ -112,12 +113,17 @@ impl Chart {
             escaped(&self.title)
         );
         self.draw_axes(&mut svg, x, y);
-        for (number, series) in self.series.iter().enumerate() {
+        for (number, series) in self.shown() {
             draw_series(&mut svg, series, Stroke::of(number, series.mark), x, y);
         }
         self.draw_legend(&mut svg);
         svg.push_str("</svg>\n");
         svg
+    }
+
+    /// Series with points, and their numbers.
+    fn shown(&self) -> impl Iterator<Item = (usize, &Series)> {
+        self.series.iter().enumerate().filter(|(_, series)| !series.points.is_empty())
     }
 
     // Writing to a String cannot fail: results are ignored below.
@@ -160,7 +166,7 @@ impl Chart {
     }
 
     fn draw_legend(&self, svg: &mut String) {
-        if self.series.len() < 2 {
+        if self.shown().count() < 2 {
             return;
         }
         let left = if self.legend_is_beside() { WIDTH } else { WIDTH - RIGHT - self.legend_width() };
@@ -171,8 +177,8 @@ impl Chart {
             self.legend_width() - 4.0,
             self.legend_height()
         );
-        for (number, series) in self.series.iter().enumerate() {
-            let at = TOP + 20.0 + LEGEND_LINE * number as f64;
+        for (line, (number, series)) in self.shown().enumerate() {
+            let at = TOP + 20.0 + LEGEND_LINE * line as f64;
             _ = writeln!(
                 svg,
                 "<path d=\"M{:.1} {:.1}h24\" {}/><text x=\"{:.1}\" y=\"{at:.1}\">{}</text>",
@@ -186,16 +192,16 @@ impl Chart {
     }
 
     fn legend_is_beside(&self) -> bool {
-        self.series.len() > FEW_SERIES
+        self.shown().count() > FEW_SERIES
     }
 
     fn legend_width(&self) -> f64 {
-        let longest = self.series.iter().map(|series| series.name.chars().count()).max().unwrap_or(0);
+        let longest = self.shown().map(|(_, series)| series.name.chars().count()).max().unwrap_or(0);
         46.0 + 6.6 * longest as f64
     }
 
     fn legend_height(&self) -> f64 {
-        LEGEND_LINE * self.series.len() as f64 + 8.0
+        LEGEND_LINE * self.shown().count() as f64 + 8.0
     }
 
     /// Width and height of the picture: wider and higher than the plot where its legend asks for it.
@@ -329,6 +335,22 @@ mod tests {
             text.split(&format!(" {name}=\"")).nth(1).unwrap().split('"').next().unwrap().parse().unwrap()
         };
         assert!(at("x") > WIDTH && at("y") < height, "{last}");
+    }
+
+    #[test]
+    fn a_series_without_points_keeps_its_colour() {
+        let series = |name: &str, points| Series { name: name.to_owned(), mark: Mark::Line, points };
+        let series = vec![
+            series("first", vec![(0.0, 0.0), (1.0, 1.0)]),
+            series("second", Vec::new()),
+            series("third", vec![(0.0, 1.0), (1.0, 0.0)]),
+        ];
+        let svg = Chart { series, ..chart(Vec::new()) }.svg();
+        assert!(!svg.contains("second") && !svg.contains(COLORS[1]), "{svg}");
+        // Its line of the legend is the next one.
+        let third = svg.lines().find(|line| line.contains(">third<")).unwrap();
+        let below = format!("y=\"{:.1}\"", TOP + 20.0 + LEGEND_LINE);
+        assert!(third.contains(COLORS[2]) && third.contains(&below), "{third}");
     }
 
     #[test]

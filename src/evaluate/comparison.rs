@@ -1,5 +1,7 @@
 //! Several models on one benchmark, side by side, and how far they are apart.
 
+use std::collections::BTreeSet;
+
 use super::report::{Column, Grouping, Report, Score, cell, markdown};
 use super::score::{Metric, Value};
 
@@ -27,7 +29,10 @@ const COMPARED: [Metric; 6] = [
 ];
 
 /// Metrics of [`COMPARED`] that every model has: those of answers.
-const ANSWERS: [Metric; 2] = [Metric::ExactMatch, Metric::MeanRelativeAccuracy];
+const ANSWERS: [Metric; 3] = [Metric::ExactMatch, Metric::ChoiceAccuracy, Metric::MeanRelativeAccuracy];
+
+/// Clips that a bin needs for a verdict: the interval over one or two of them says nothing.
+const FEWEST_CLIPS: usize = 5;
 
 /// Names of two columns, the second to be taken from the first.
 pub type Pair<'a> = (&'a str, &'a str);
@@ -99,8 +104,8 @@ impl Report {
     }
 
     /// A Markdown list: whether answers of the first of each pair are better than those of the
-    /// second, and in how many of the tiers and viewpoint bins. Pairs that name no column are left
-    /// out.
+    /// second, and in how many of the tiers and viewpoint bins that hold five clips or more. Pairs
+    /// that name no column are left out.
     pub fn verdicts(&self, pairs: &[Pair<'_>]) -> String {
         let mut text = String::new();
         for (first, second) in pairs {
@@ -110,6 +115,7 @@ impl Report {
                 let groups: Vec<Score> = VIEWS
                     .iter()
                     .flat_map(|view| self.groups_of(metric, *view).into_iter().map(move |name| (*view, name)))
+                    .filter(|(view, name)| self.clips_in(a, metric, *view, name) >= FEWEST_CLIPS)
                     .filter_map(|(view, name)| {
                         a.difference(b, metric, |value| self.falls(view, &name, value))
                     })
@@ -146,6 +152,13 @@ impl Report {
 
     fn falls(&self, grouping: Grouping, group: &str, value: &Value) -> bool {
         grouping.of(&self.clips, value).as_deref() == Some(group)
+    }
+
+    /// Of how many clips a column has values of a metric in a group.
+    fn clips_in(&self, column: &Column, metric: Metric, grouping: Grouping, group: &str) -> usize {
+        let values = column.values.iter().filter(|value| value.metric == metric);
+        let clips = values.filter(|value| self.falls(grouping, group, value)).map(|value| value.clip);
+        clips.collect::<BTreeSet<_>>().len()
     }
 
     /// Groups in which some column has values of a metric.
@@ -220,18 +233,27 @@ mod tests {
     }
 
     fn report(columns: Vec<Column>) -> Report {
+        let clips = columns.first().map_or(0, |column| column.values.len());
         let facts = |tier| ClipFacts { tier, camera_height: 1.5, coverage_deg: 90.0 };
         Report {
             benchmark: "rooms".to_owned(),
             columns,
-            clips: vec![facts(Tier::SparseRoom), facts(Tier::SeveralRooms)],
-            questions: 2,
+            clips: [vec![facts(Tier::SparseRoom); clips / 2], vec![facts(Tier::SeveralRooms); clips / 2]]
+                .concat(),
+            questions: clips,
             unknown: None,
         }
     }
 
-    fn column(name: &str, metric: Metric, first: f64, second: f64) -> Column {
-        Column { name: name.to_owned(), values: vec![value(metric, 0, first), value(metric, 1, second)] }
+    /// As many clips of one sparse room as of several rooms, with the value `sparse` and `several`.
+    fn tiers(name: &str, metric: Metric, each: usize, [sparse, several]: [f64; 2]) -> Column {
+        let values = [vec![sparse; each], vec![several; each]].concat();
+        let values = (0..).zip(values).map(|(clip, of)| value(metric, clip, of)).collect();
+        Column { name: name.to_owned(), values }
+    }
+
+    fn column(name: &str, metric: Metric, sparse: f64, several: f64) -> Column {
+        tiers(name, metric, 1, [sparse, several])
     }
 
     #[test]
@@ -274,7 +296,20 @@ mod tests {
         // The first clip is the sparse room, the second has several: names are sorted.
         let row = "| full, minus plain | +10.00 [+10.00, +10.00] | +10.00 [+10.00, +10.00] |";
         assert!(by_group.contains(row), "{by_group}");
-        let text = report.verdicts(&[("full", "plain"), ("plain", "full"), ("even", "plain")]);
+    }
+
+    #[test]
+    fn verdicts_need_an_interval_beside_zero_and_bins_enough_clips() {
+        let of = |each: usize| {
+            let column = |name, values| tiers(name, Metric::ExactMatch, each, values);
+            let columns = vec![
+                column("plain", [20.0, 60.0]),
+                column("full", [30.0, 70.0]),
+                column("even", [10.0, 70.0]),
+            ];
+            report(columns).verdicts(&[("full", "plain"), ("plain", "full"), ("even", "plain")])
+        };
+        let text = of(FEWEST_CLIPS);
         let lines: Vec<&str> = text.lines().collect();
         // Two tiers, one bin each of coverage, height and distance.
         let better =
@@ -284,7 +319,10 @@ mod tests {
             lines[1].ends_with(": worse; of 5 tiers and viewpoint bins better in 0, worse in 5."),
             "{text}"
         );
-        assert!(lines[2].contains("+0.00 [-10.00, +10.00]: not told apart"), "{text}");
+        assert!(lines[2].contains(": +0.00 [-") && lines[2].contains(": not told apart"), "{text}");
         assert!(lines[2].ends_with("better in 1, worse in 1."), "{text}");
+        // A clip less in each tier: only the bins that hold both are left.
+        let text = of(FEWEST_CLIPS - 1);
+        assert!(text.contains("of 3 tiers and viewpoint bins better in 3, worse in 0."), "{text}");
     }
 }

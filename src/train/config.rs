@@ -352,20 +352,18 @@ impl JointConfig {
 
 impl TrainConfig {
     /// Names accepted by [`Self::preset`].
-    pub const PRESETS: [&str; 2] = ["tiny", "mini"];
+    pub const PRESETS: [&str; 3] = ["tiny", "mini", "ablation"];
 
     /// A preset by name.
     pub fn preset(name: &str) -> Result<Self, TrainError> {
         let text = match name {
             "tiny" => include_str!("../../assets/configs/tiny.toml"),
             "mini" => include_str!("../../assets/configs/mini.toml"),
+            "ablation" => include_str!("../../assets/configs/ablation.toml"),
             _ => {
-                return Err(TrainError::Config {
-                    reason: format!(
-                        "there is no preset {name:?}; choose one of {}",
-                        Self::PRESETS.join(", ")
-                    ),
-                });
+                let known = Self::PRESETS.join(", ");
+                let reason = format!("there is no preset {name:?}; choose one of {known}");
+                return Err(TrainError::Config { reason });
             }
         };
         Self::from_toml(text, name)

@@ -36,7 +36,20 @@ fn a_model_is_measured_beside_its_baselines() {
     let report = report();
     assert_eq!(report.clips.len(), CLIPS as usize);
     let json = report.json();
-    for key in ["acc_0_5m", "acc_30deg", "exact_match", "layout_median_m", "within_1_sigma"] {
+    let keys = [
+        "acc_0_5m",
+        "acc_1m",
+        "acc_15deg",
+        "acc_30deg",
+        "exact_match",
+        "mean_relative_accuracy",
+        "layout_median_m",
+        "camera_position_pct",
+        "camera_rotation_deg",
+        "within_1_sigma",
+        "within_2_sigma",
+    ];
+    for key in keys {
         assert!(json[key].is_number(), "{key}: {}", json[key]);
         assert!(json["intervals"][key].is_array(), "{key}");
     }

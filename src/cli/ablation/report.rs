@@ -16,7 +16,7 @@ pub(super) type Finished = (Variant, u64, Outcome);
 
 /// Differences that are told: what each part adds to language, and how the objectives compare with
 /// geometry at the input.
-const DIFFERENCES: [(Variant, Variant); 11] = [
+const DIFFERENCES: [(Variant, Variant); 12] = [
     (Variant::Full, Variant::Language),
     (Variant::Both, Variant::Language),
     (Variant::Situation, Variant::Language),
@@ -26,16 +26,19 @@ const DIFFERENCES: [(Variant, Variant); 11] = [
     (Variant::Situation, Variant::TrueGeometry),
     (Variant::Both, Variant::TrueGeometry),
     (Variant::Full, Variant::TrueGeometry),
+    (Variant::Both, Variant::EstimatedGeometry),
     (Variant::Full, Variant::EstimatedGeometry),
     (Variant::Full, Variant::Both),
 ];
 
 /// Differences that the claim is about.
-const CLAIM: [(Variant, Variant); 4] = [
+const CLAIM: [(Variant, Variant); 6] = [
+    (Variant::Both, Variant::TrueGeometry),
+    (Variant::Both, Variant::EstimatedGeometry),
     (Variant::Full, Variant::TrueGeometry),
     (Variant::Full, Variant::EstimatedGeometry),
-    (Variant::Full, Variant::Language),
     (Variant::Both, Variant::Language),
+    (Variant::Full, Variant::Language),
 ];
 
 /// Writes `README.md` and its charts about all finished `runs` to the folder `out`; gives its
