@@ -16,8 +16,6 @@ const COLORS: [&str; 7] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00"
 const DASHES: [&str; 3] = ["", "8 3", "2 3"];
 /// Height of a line of the legend, pixels.
 const LEGEND_LINE: f64 = 18.0;
-/// Series whose legend has room in the plot; that of more stands beside it.
-const FEW_SERIES: usize = 3;
 /// Grid lines per axis, about.
 const TICKS: f64 = 5.0;
 
@@ -165,51 +163,37 @@ impl Chart {
         );
     }
 
+    /// Beside the plot, where it hides nothing.
     fn draw_legend(&self, svg: &mut String) {
-        if self.shown().count() < 2 {
+        if !self.has_legend() {
             return;
         }
-        let left = if self.legend_is_beside() { WIDTH } else { WIDTH - RIGHT - self.legend_width() };
-        _ = writeln!(
-            svg,
-            "<rect x=\"{left:.1}\" y=\"{}\" width=\"{:.1}\" height=\"{}\" fill=\"white\" fill-opacity=\"0.85\"/>",
-            TOP + 4.0,
-            self.legend_width() - 4.0,
-            self.legend_height()
-        );
         for (line, (number, series)) in self.shown().enumerate() {
             let at = TOP + 20.0 + LEGEND_LINE * line as f64;
             _ = writeln!(
                 svg,
                 "<path d=\"M{:.1} {:.1}h24\" {}/><text x=\"{:.1}\" y=\"{at:.1}\">{}</text>",
-                left + 8.0,
+                WIDTH + 8.0,
                 at - 4.0,
                 Stroke::of(number, series.mark).attributes(2.6),
-                left + 38.0,
+                WIDTH + 38.0,
                 escaped(&series.name)
             );
         }
     }
 
-    fn legend_is_beside(&self) -> bool {
-        self.shown().count() > FEW_SERIES
-    }
-
-    fn legend_width(&self) -> f64 {
-        let longest = self.shown().map(|(_, series)| series.name.chars().count()).max().unwrap_or(0);
-        46.0 + 6.6 * longest as f64
-    }
-
-    fn legend_height(&self) -> f64 {
-        LEGEND_LINE * self.shown().count() as f64 + 8.0
+    fn has_legend(&self) -> bool {
+        self.shown().count() > 1
     }
 
     /// Width and height of the picture: wider and higher than the plot where its legend asks for it.
     fn size(&self) -> (f64, f64) {
-        if !self.legend_is_beside() {
+        if !self.has_legend() {
             return (WIDTH, HEIGHT);
         }
-        (WIDTH + self.legend_width(), HEIGHT.max(TOP + self.legend_height() + 8.0))
+        let longest = self.shown().map(|(_, series)| series.name.chars().count()).max().unwrap_or(0);
+        let legend = LEGEND_LINE * self.shown().count() as f64;
+        (WIDTH + 46.0 + 6.6 * longest as f64, HEIGHT.max(TOP + legend + 16.0))
     }
 }
 
@@ -324,7 +308,7 @@ mod tests {
         let strokes: Vec<String> =
             (0..20).map(|number| Stroke::of(number, Mark::Line).attributes(1.0)).collect();
         assert!((0..20).all(|a| (a + 1..20).all(|b| strokes[a] != strokes[b])), "{strokes:?}");
-        assert!(of(3).svg().contains("viewBox=\"0 0 640 400\""));
+        assert!(of(1).svg().contains("viewBox=\"0 0 640 400\""));
         let (width, height) = of(25).size();
         assert!(width > WIDTH + 100.0 && height > TOP + 25.0 * LEGEND_LINE);
         // The last name stands right of the plot and above the lower edge.
