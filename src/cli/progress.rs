@@ -13,6 +13,9 @@ use super::output;
 /// Between two lines where there is no terminal for a bar.
 const LINE_EVERY: Duration = Duration::from_secs(30);
 
+/// Steps whose mean loss is that of the beginning or the end of a stage.
+const ENDS: usize = 10;
+
 /// Shows a run: a bar per stage with steps, time left, loss and speed; a line per
 /// validation. Without a terminal the bar becomes a line now and then.
 #[derive(Debug, Default)]
@@ -21,6 +24,8 @@ pub(super) struct TrainProgress {
     steps: u64,
     secs_per_step: f64,
     last_line: Option<Instant>,
+    /// Losses of the stage since this start.
+    losses: Vec<f64>,
     /// Figures of the newest validation of the joint stage.
     joint: Option<Metrics>,
 }
@@ -48,7 +53,8 @@ impl TrainProgress {
                 if let Some(bar) = self.bar.take() {
                     bar.finish_and_clear();
                 }
-                output::note(&finished_line(stage, *step, *secs, *waited_share));
+                let loss = fall(&self.losses);
+                output::note(&finished_line(stage, *step, *secs, loss, *waited_share));
             }
         }
     }
@@ -85,11 +91,13 @@ impl TrainProgress {
         self.bar = Some(bar);
         self.steps = steps;
         self.secs_per_step = 0.0;
+        self.losses.clear();
         self.last_line = Some(Instant::now());
     }
 
     fn step(&mut self, stage: &str, step: u64, metrics: &Metrics, secs: f64) {
         self.secs_per_step = running_mean(self.secs_per_step, secs);
+        self.losses.extend(metrics.get("loss"));
         let left = self.secs_per_step * self.steps.saturating_sub(step) as f64;
         let state = state_line(metrics, left, self.secs_per_step);
         match &self.bar {
@@ -121,11 +129,22 @@ fn state_line(metrics: &Metrics, left_secs: f64, secs_per_step: f64) -> String {
     parts.join(", ")
 }
 
-/// "stage tower: 350 steps done in 45 s; steps waited for data 2.5 % of their time".
-fn finished_line(stage: &str, step: u64, secs: f64, waited_share: f64) -> String {
+/// Mean losses of the first and of the last steps; `None` when these are the same ones.
+fn fall(losses: &[f64]) -> Option<(f64, f64)> {
+    if losses.len() < 2 * ENDS {
+        return None;
+    }
+    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+    Some((mean(&losses[..ENDS]), mean(&losses[losses.len() - ENDS..])))
+}
+
+/// "stage tower: 350 steps done in 45 s, loss 9.12 -> 2.05; steps waited for data 2.5 % of their
+/// time".
+fn finished_line(stage: &str, step: u64, secs: f64, loss: Option<(f64, f64)>, waited_share: f64) -> String {
+    let loss = loss.map_or_else(String::new, |(first, last)| format!(", loss {first:.2} -> {last:.2}"));
     let percent = 100.0 * waited_share;
     format!(
-        "stage {stage}: {step} steps done in {secs:.0} s; steps waited for data {percent:.1} % of their time"
+        "stage {stage}: {step} steps done in {secs:.0} s{loss}; steps waited for data {percent:.1} % of their time"
     )
 }
 
@@ -153,8 +172,16 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_stage_tells_how_far_the_loss_fell() {
+        let losses: Vec<f64> = (0..100).map(|step| if step < 50 { 8.0 } else { 2.5 }).collect();
+        let line = finished_line("joint", 100, 10.0, fall(&losses), 0.0);
+        assert!(line.starts_with("stage joint: 100 steps done in 10 s, loss 8.00 -> 2.50; "), "{line}");
+        assert_eq!(fall(&losses[..19]), None);
+    }
+
+    #[test]
     fn the_end_of_a_stage_tells_how_long_steps_waited_for_data() {
-        let line = finished_line("tower", 350, 44.6, 0.0249);
+        let line = finished_line("tower", 350, 44.6, None, 0.0249);
         assert_eq!(line, "stage tower: 350 steps done in 45 s; steps waited for data 2.5 % of their time");
     }
 
