@@ -319,8 +319,9 @@ mod tests {
             lines[1].ends_with(": worse; of 5 tiers and viewpoint bins better in 0, worse in 5."),
             "{text}"
         );
-        assert!(lines[2].contains(": +0.00 [-") && lines[2].contains(": not told apart"), "{text}");
+        assert!(lines[2].contains(": +0.00 [-6.00, +6.00]: not told apart"), "{text}");
         assert!(lines[2].ends_with("better in 1, worse in 1."), "{text}");
+        assert!(of(1).contains("+0.00 [-10.00, +10.00]: not told apart"), "{}", of(1));
         // A clip less in each tier: only the bins that hold both are left.
         let text = of(FEWEST_CLIPS - 1);
         assert!(text.contains("of 3 tiers and viewpoint bins better in 3, worse in 0."), "{text}");

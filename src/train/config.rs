@@ -359,7 +359,13 @@ impl TrainConfig {
         let text = match name {
             "tiny" => include_str!("../../assets/configs/tiny.toml"),
             "mini" => include_str!("../../assets/configs/mini.toml"),
-            "ablation" => include_str!("../../assets/configs/ablation.toml"),
+            // What differs from "mini", a setting a line.
+            "ablation" => {
+                let lines = include_str!("../../assets/configs/ablation.toml").lines();
+                let changes: Vec<_> =
+                    lines.filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
+                return Self::preset("mini")?.with(&changes);
+            }
             _ => {
                 let known = Self::PRESETS.join(", ");
                 let reason = format!("there is no preset {name:?}; choose one of {known}");

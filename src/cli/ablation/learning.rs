@@ -117,6 +117,7 @@ mod tests {
         assert_eq!(means(both.iter(), "x"), [(10.0, 2.0), (20.0, 2.0)]);
         assert_eq!(means(both.iter(), "y"), []);
     }
+
     #[test]
     fn losses_of_some_steps_make_a_point_and_validations_one_each() {
         let folder = tempfile::tempdir().unwrap();
